@@ -1,0 +1,51 @@
+"""Slipway's tasks. ``./doit`` builds every agent of ``configs/``, ``./doit list`` shows the map of the chain."""
+
+from pipeline import tasks
+
+tasks.stop_on_sigterm()
+CONFIGS, ARTIFACTS = tasks.settings()
+AGENTS, REFUSED = tasks.load(CONFIGS)
+
+DOIT_CONFIG = {
+    "default_tasks": [agent.name for agent in AGENTS] + [task["basename"] for task in tasks.for_refused(REFUSED)],
+    "backend": "sqlite3",
+    "dep_file": str(ARTIFACTS / ".doit.db"),
+    "continue": True,
+    "num_process": tasks.CORES,
+    "par_type": "thread",
+    "reporter": tasks.Reporter,
+    "sort": "definition",
+}
+
+
+def task_agents():
+    """Every agent with its steps."""
+    yield from tasks.for_agents(AGENTS, ARTIFACTS)
+    yield from tasks.for_refused(REFUSED)
+
+
+def task_kinds():
+    """Every kind of artifact, for all agents."""
+    yield from tasks.for_kinds(AGENTS)
+
+
+def task_train():
+    """train an agent anew by the recipe in its config"""
+    yield from tasks.for_training(AGENTS, ARTIFACTS)
+
+
+def task_toolchains():
+    """the environments that the steps run in, from the locks in requirements/"""
+    yield from tasks.for_toolchains()
+
+
+def task_test():
+    """Run the tests."""
+    calls = [["-m", "pytest"]]
+    return tasks.program("run the tests; arguments after -- go to pytest", calls, after=("toolchains",))
+
+
+def task_lint():
+    """Check style and types."""
+    calls = [["-m", "ruff", "check", "."], ["-m", "ruff", "format", "--check", "."], ["-m", "mypy"]]
+    return tasks.program("ruff and mypy", calls, after=("toolchains:test",))

@@ -1,0 +1,246 @@
+"""Stable-Baselines3's ``.zip`` (and ``vecnormalize.pkl``), read without executing what is in it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import errors
+from pipeline.agents import pickles, records
+
+if TYPE_CHECKING:
+    import torch
+
+MAX_MEMBERS = 64
+MAX_UNPACKED = 1 << 30
+MAX_RATIO = 200
+MAX_TENSOR_MEMBERS = 4096
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What an archive says of its agent.
+
+    :param algorithm: name of SB3's class, recognised from the archive
+    :param policy_class: full name of the policy's class
+    :param policy_kwargs: its keyword arguments; classes are :class:`pickles.Name`
+    :param observation_space: as the contract describes spaces
+    :param action_space: as the contract describes spaces
+    :param settings: the algorithm's plain attributes (numbers, texts, flags)
+    :param version: Stable-Baselines3 that saved it, or "unknown"
+    :param weights: the policy's state_dict
+    """
+
+    algorithm: str
+    policy_class: str
+    policy_kwargs: dict[str, Any]
+    observation_space: dict[str, Any]
+    action_space: dict[str, Any]
+    settings: dict[str, Any]
+    version: str
+    weights: dict[str, torch.Tensor]
+
+
+def read(path: Path) -> Archive:
+    """Read an archive that ``save`` wrote, by any version of SB3.
+
+    :raises SlipwayError: :class:`errors.AgentFileDamaged`, :class:`errors.NotAnAgent`,
+        :class:`errors.PickleRefused` or :class:`errors.WeightsUnfit`
+    """
+    try:
+        members = _members(path.read_bytes(), path.name, MAX_MEMBERS)
+        if "data" not in members or "policy.pth" not in members:
+            missing = "data" if "data" not in members else "policy.pth"
+            raise errors.NotAnAgent(f"{path.name} has no member '{missing}': not a Stable-Baselines3 agent")
+        data = _json(members["data"])
+        try:
+            fields = {name: _field(data, name) for name in ("policy_class", "observation_space", "action_space")}
+            kwargs = _field(data, "policy_kwargs")
+        except KeyError as missing_key:
+            raise errors.NotAnAgent(f"member data has no {missing_key}: not a Stable-Baselines3 agent") from None
+        policy_class = str(fields["policy_class"])
+        return Archive(
+            algorithm=_algorithm(policy_class, data),
+            policy_class=policy_class,
+            policy_kwargs=kwargs if isinstance(kwargs, dict) else {},
+            observation_space=records.space(fields["observation_space"]),
+            action_space=records.space(fields["action_space"]),
+            settings={key: value for key, value in data.items() if isinstance(value, str | int | float | bool)},
+            version=members.get("_stable_baselines3_version", b"unknown").decode("ascii", "replace").strip(),
+            weights=_weights(members["policy.pth"]),
+        )
+    except errors.SlipwayError as error:
+        raise error.at(file=path) from None
+
+
+def _members(content: bytes, name: str, most: int) -> dict[str, bytes]:
+    """All members of a zip, within limits."""
+    if not content:
+        raise errors.AgentFileDamaged(f"{name} is empty (0 bytes)")
+    if not content.startswith(b"PK"):
+        start = content[:20].decode("ascii", "replace").split("\n")[0]
+        raise errors.NotAnAgent(f"{name} is not a zip (it starts with {start!r})", remedy="Fetch the real file")
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            infos = archive.infolist()
+            _check_members(infos, name, most)
+            return {info.filename: _member(archive, info, name) for info in infos if not info.is_dir()}
+    except zipfile.BadZipFile:
+        raise errors.AgentFileDamaged(f"{name} is cut short: no zip directory at its end") from None
+    except (OSError, NotImplementedError, EOFError, ValueError) as error:
+        raise errors.AgentFileDamaged(f"{name} cannot be unpacked ({error})") from None
+
+
+def _check_members(infos: list[zipfile.ZipInfo], name: str, most: int) -> None:
+    if len(infos) > most:
+        raise errors.NotAnAgent(f"{name} has {len(infos)} members; the limit is {most}")
+    seen: set[str] = set()
+    for info in infos:
+        member = info.filename
+        if member in seen:
+            raise errors.NotAnAgent(f"{name} has two members named {member}")
+        seen.add(member)
+        if member.startswith(("/", "\\")) or ".." in Path(member).parts or ":" in member:
+            raise errors.NotAnAgent(f"member name {member!r} leaves the archive; refused")
+        if info.flag_bits & 1:
+            raise errors.NotAnAgent(f"{name} is password protected; not supported")
+        if info.file_size > MAX_UNPACKED:
+            raise errors.NotAnAgent(f"member {member} unpacks to {info.file_size:,} bytes; the limit is 1 GiB")
+        if info.file_size > MAX_RATIO * max(info.compress_size, 1) and info.file_size > 1 << 20:
+            sizes = f"{info.file_size:,} bytes from {info.compress_size:,}"
+            raise errors.NotAnAgent(f"member {member} unpacks to {sizes}; the limit is a ratio of {MAX_RATIO}")
+    if sum(info.file_size for info in infos) > MAX_UNPACKED:
+        raise errors.NotAnAgent(f"{name} unpacks to more than 1 GiB")
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> bytes:
+    import zlib
+
+    try:
+        return archive.read(info)
+    except (zipfile.BadZipFile, zlib.error):
+        raise errors.AgentFileDamaged(f"member {info.filename} of {name} is damaged (checksum mismatch)") from None
+
+
+def _json(text: bytes) -> dict[str, Any]:
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        deep = "too deeply nested" if isinstance(error, RecursionError) else str(error)
+        raise errors.NotAnAgent(f"member data is not valid JSON ({deep})") from None
+    if not isinstance(data, dict):
+        raise errors.NotAnAgent("member data is not a JSON object")
+    return data
+
+
+def _field(data: dict[str, Any], key: str) -> Any:
+    """One field of ``data``: plain JSON, or the records of its pickle."""
+    value = data[key]
+    if not isinstance(value, dict) or ":serialized:" not in value:
+        return value
+    try:
+        return pickles.read(base64.b64decode(value[":serialized:"], validate=True))
+    except (binascii.Error, TypeError, ValueError):
+        raise errors.PickleRefused(f"the pickle of {key} is not base64") from None
+    except errors.PickleRefused as error:
+        error.what = f"{key}: {error.what}"
+        raise
+
+
+def _algorithm(policy_class: str, data: dict[str, Any]) -> str:
+    """The archive never names its algorithm; its policy class and attributes do."""
+    if policy_class.startswith("stable_baselines3.common.policies."):
+        if "cg_max_steps" in data:
+            return "TRPO"
+        return "PPO" if "clip_range" in data else "A2C"
+    if policy_class.startswith("stable_baselines3.td3."):
+        kwargs = data.get("policy_kwargs")
+        return "DDPG" if isinstance(kwargs, dict) and kwargs.get("n_critics") == 1 else "TD3"
+    contrib = {"maskable": "MaskablePPO", "recurrent": "RecurrentPPO", "crossq": "CrossQ"}
+    part = policy_class.split(".")[-3]
+    return contrib.get(part, part.upper())
+
+
+def _weights(pth: bytes) -> dict[str, torch.Tensor]:
+    """The state_dict, by torch's weights-only loader, after the inner zip (torch 1.6 and later) passed the limits."""
+    import torch
+
+    if pth.startswith(b"PK"):
+        _members(pth, "policy.pth", MAX_TENSOR_MEMBERS)
+    try:
+        state = torch.load(io.BytesIO(pth), map_location="cpu", weights_only=True)
+    except Exception as error:
+        line = str(error).strip().split("\n")[0]
+        raise errors.WeightsUnfit(f"policy.pth cannot be read as tensors ({line})") from None
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise errors.WeightsUnfit("policy.pth holds something other than tensors by name")
+    return dict(state)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """VecNormalize's statistics of the observation.
+
+    :param state: the plain attributes that SB3's ``normalize_obs`` reads
+    :param mean: float64, shape of the observation; by key for a Dict
+    :param variance: float64, likewise
+    """
+
+    clip: float
+    epsilon: float
+    norm_obs: bool
+    mean: Any
+    variance: Any
+
+
+def statistics(path: Path, observation_space: dict[str, Any]) -> Statistics:
+    """Read ``vecnormalize.pkl`` and hold it to the agent's observation space.
+
+    :raises SlipwayError: :class:`errors.PickleRefused` or :class:`errors.StatisticsUnfit`
+    """
+    try:
+        record = pickles.read(path.read_bytes())
+        state = record.state if isinstance(record, pickles.Record) else None
+        if not isinstance(state, dict) or "clip_obs" not in state or "obs_rms" not in state:
+            raise errors.StatisticsUnfit(f"{path.name} does not hold a VecNormalize")
+        rms = state["obs_rms"]
+        if not isinstance(rms, pickles.Record) or not isinstance(rms.state, dict):
+            raise errors.UnsupportedPolicy("VecNormalize over a Dict observation is not supported yet")
+        found = Statistics(
+            clip=float(records.array(state["clip_obs"])),
+            epsilon=float(records.array(state["epsilon"])),
+            norm_obs=bool(state["norm_obs"]),
+            mean=records.array(rms.state["mean"]).astype("float64"),
+            variance=records.array(rms.state["var"]).astype("float64"),
+        )
+        _check_statistics(found, path.name, observation_space)
+        return found
+    except errors.SlipwayError as error:
+        raise error.at(file=path) from None
+
+
+def _check_statistics(found: Statistics, name: str, observation_space: dict[str, Any]) -> None:
+    import numpy as np
+
+    wanted = tuple(observation_space.get("shape", ()))
+    for label, values in (("mean", found.mean), ("var", found.variance)):
+        if values.shape != wanted:
+            raise errors.StatisticsUnfit(
+                f"{name} has obs_rms.{label} of another shape than the agent observes",
+                expected=wanted,
+                found=values.shape,
+            )
+        bad = np.flatnonzero(~np.isfinite(values) | (values < 0 if label == "var" else False))
+        if bad.size:
+            raise errors.StatisticsUnfit(
+                f"obs_rms.{label}[{bad[0]}] of {name} is {values.ravel()[bad[0]]}; must be finite and not negative"
+            )
+    if not (found.clip > 0 and found.epsilon > 0):
+        both = f"clip_obs {found.clip} and epsilon {found.epsilon}"
+        raise errors.StatisticsUnfit(f"{name} has {both}; both must be above 0")

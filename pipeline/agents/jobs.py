@@ -1,0 +1,158 @@
+"""The jobs of the torch toolchain that are no hop: read, train, observe, evaluate."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import contract as contracts
+from pipeline import errors
+from pipeline.agents import archive, modules, rollouts
+from pipeline.agents.reference import Reference
+
+if TYPE_CHECKING:
+    import numpy as np
+
+ZIP, PKL = "agent.zip", "vecnormalize.pkl"
+GOLDEN = 8
+
+
+def open_agent(folder: Path) -> Reference:
+    """The agent of an ``sb3`` artifact."""
+    opened = archive.read(folder / ZIP)
+    pkl = folder / PKL
+    statistics = archive.statistics(pkl, opened.observation_space) if pkl.is_file() else None
+    return Reference(opened, statistics)
+
+
+def read(target: Path, settings: dict[str, Any]) -> None:
+    """``sb3`` artifact: the archive, its statistics, and the contract that they imply.
+
+    :param settings: ``agent``, ``zip``, ``vecnormalize`` (or "none"), ``algorithm`` (or ""), ``outputs``
+    """
+    shutil.copyfile(settings["zip"], target / ZIP)
+    if settings["vecnormalize"] != "none":
+        shutil.copyfile(settings["vecnormalize"], target / PKL)
+    try:
+        reference = open_agent(target)
+    except errors.SlipwayError as error:
+        error.file = settings["vecnormalize"] if error.file.endswith(PKL) else settings["zip"]
+        raise
+    opened = reference.archive
+    wanted = settings["algorithm"]
+    if wanted and wanted.upper() != opened.algorithm.upper():
+        raise errors.UnknownAlgorithm(
+            "the config and the archive differ in their algorithm", expected=wanted, found=opened.algorithm
+        )
+    parts = reference.parts
+    extras = _extras(settings["outputs"], parts.decision, parts.extras, opened.algorithm)
+    names = ["action", parts.decision, *extras]
+    shape = opened.observation_space["shape"]
+    sample = reference.outputs({"observation": _zeros(opened.observation_space)}, names)
+    contract = {
+        "slipway": contracts.VERSION,
+        "agent": settings["agent"],
+        "kind": "sb3",
+        "part": "policy",
+        "algorithm": opened.algorithm,
+        "policy_class": opened.policy_class,
+        "stable_baselines3": opened.version,
+        "parameters": modules.parameters(parts),
+        "observation_space": opened.observation_space,
+        "action_space": opened.action_space,
+        "prologue": parts.prologue,
+        "epilogue": parts.epilogue,
+        "decision": parts.decision,
+        "inputs": [{"name": "observation", "shape": ["batch", *shape], "dtype": "float32"}],
+        "outputs": [
+            {"name": name, "shape": ["batch", *values.shape[1:]], "dtype": str(values.dtype)}
+            for name, values in sample.items()
+        ],
+    }
+    contracts.dump(contract, target)
+
+
+def _zeros(space: dict[str, Any]) -> np.ndarray:
+    import numpy as np
+
+    return np.zeros((2, *space["shape"]), space["dtype"])
+
+
+def _extras(wanted: list[str], decision: str, available: dict[str, Any], algorithm: str) -> list[str]:
+    for name in wanted:
+        if name not in available and name != decision:
+            raise errors.ConfigWrongValue(
+                f"outputs has '{name}', which this {algorithm} agent does not have",
+                expected=", ".join([decision, *available]),
+            )
+    return sorted(set(wanted) - {decision})
+
+
+def observe(source: Path, target: Path, settings: dict[str, Any]) -> None:
+    """Observations and what the reference answers to them.
+
+    Writes ``observations.npz``, ``reference.npz`` and ``about.json``, which says where they come from.
+
+    :param source: the ``sb3`` artifact
+    :param settings: ``environment``, and ``episodes``, ``samples``, ``edges`` (0 for calibration), ``seed``
+    """
+    import numpy as np
+
+    contract = contracts.load(source)
+    reference = open_agent(source)
+    if settings["environment"]["id"]:
+        seen, returns = rollouts.episodes(
+            settings["environment"], contract, reference.predict, settings["episodes"], settings["seed"]
+        )
+        observation = rollouts.spread(seen, settings["samples"])
+        origin = f"{len(seen)} episodes of {settings['environment']['id']} from seed {settings['seed']}"
+    else:
+        pkl = source / PKL
+        moments = archive.statistics(pkl, reference.archive.observation_space) if pkl.is_file() else None
+        observation, origin = rollouts.drawn(contract, moments, settings["samples"], settings["seed"])
+        returns = []
+    count = len(observation)
+    if settings["edges"]:
+        further = rollouts.edges(contract, observation, settings["edges"], settings["seed"])
+        observation = np.concatenate([observation, further])
+    names = [output["name"] for output in contract["outputs"]]
+    answered = reference.outputs({"observation": observation}, names)
+    np.savez(target / "observations.npz", observation=observation.astype(np.float32))
+    np.savez(target / "reference.npz", **answered)  # type: ignore[arg-type]
+    about = {
+        "origin": origin,
+        "rollouts": bool(returns),
+        "samples": count,
+        "edges": len(observation) - count,
+        "returns": returns,
+        "golden": _golden(observation[:count].astype(np.float32), answered),
+    }
+    (target / "about.json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _golden(observation: np.ndarray, answered: dict[str, np.ndarray]) -> dict[str, Any]:
+    """A few observations with their answers, for anyone who loads an artifact to check it by."""
+    import numpy as np
+
+    rows = np.linspace(0, len(observation) - 1, min(GOLDEN, len(observation))).round().astype(int)
+    outputs = {name: values[rows].tolist() for name, values in answered.items()}
+    return {"inputs": {"observation": observation[rows].tolist()}, "outputs": outputs}
+
+
+def evaluate(source: Path, target: Path, policy: Any, settings: dict[str, Any]) -> None:
+    """Closed loop: the same seeded episodes by the source, by the artifact, and at random -> ``episodes.json``.
+
+    :param source: the ``sb3`` artifact
+    :param policy: the artifact, [batch, ...] observations -> [batch, ...] actions
+    :param settings: ``environment``, ``episodes``, ``seed``
+    """
+    contract = contracts.load(source)
+    reference = open_agent(source)
+    actors = {"source": reference.predict, "artifact": policy, "random": None}
+    returns = {
+        name: rollouts.episodes(settings["environment"], contract, actor, settings["episodes"], settings["seed"])[1]
+        for name, actor in actors.items()
+    }
+    (target / "episodes.json").write_text(json.dumps(returns, indent=1, sort_keys=True) + "\n", encoding="utf-8")

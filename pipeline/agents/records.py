@@ -1,0 +1,115 @@
+"""Records of :mod:`pipeline.agents.pickles` -> numpy arrays, spaces and class names, each checked first."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from pipeline import errors
+from pipeline.agents.pickles import Name, Record
+
+if TYPE_CHECKING:
+    import numpy as np
+
+MAX_ELEMENTS = 1 << 28
+_DTYPES = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
+
+
+def array(record: object) -> np.ndarray:
+    """A numpy array or scalar from its record.
+
+    :raises errors.PickleRefused: it is no array, of a dtype that holds objects, or its size does not fit its bytes
+    """
+    import numpy as np
+
+    if isinstance(record, int | float):
+        return np.asarray(record)
+    if not isinstance(record, Record):
+        raise errors.PickleRefused("expected an array in the pickle", found=type(record).__name__)
+    raw, dtype_record, shape, order = _array_parts(record)
+    dtype = np.dtype(_dtype(dtype_record))
+    if not all(isinstance(n, int) and 0 <= n <= MAX_ELEMENTS for n in shape):
+        raise errors.PickleRefused(f"an array in the pickle has shape {str(shape)[:80]}")
+    if math.prod(shape) * dtype.itemsize != len(raw):
+        raise errors.PickleRefused(f"an array of shape {shape} and dtype {dtype} does not fit its {len(raw)} bytes")
+    return np.frombuffer(bytes(raw), dtype).reshape(shape, order=order).astype(dtype.newbyteorder("="))
+
+
+def _array_parts(record: Record) -> tuple[bytes, object, tuple[Any, ...], Any]:
+    """Bytes, dtype record, shape and order, from any of the three ways numpy pickles."""
+    name = record.callee.name
+    if name == "_reconstruct" and isinstance(record.state, tuple) and len(record.state) == 5:
+        _, shape, dtype, is_fortran, raw = record.state
+        order = "F" if is_fortran else "C"
+    elif name == "_frombuffer" and len(record.args) == 4:
+        raw, dtype, shape, order = record.args
+    elif name == "scalar" and len(record.args) == 2:
+        (dtype, raw), shape, order = record.args, (), "C"
+    else:
+        raise errors.PickleRefused(f"expected an array in the pickle, found {record.callee}")
+    if not isinstance(raw, bytes | bytearray) or not isinstance(shape, tuple) or order not in ("C", "F"):
+        raise errors.PickleRefused("an array in the pickle is malformed")
+    return bytes(raw), dtype, shape, order
+
+
+def _dtype(record: object) -> str:
+    if not isinstance(record, Record) or record.callee != Name("numpy", "dtype") or not record.args:
+        raise errors.PickleRefused("expected a dtype in the pickle")
+    code = record.args[0]
+    if code not in _DTYPES:
+        raise errors.PickleRefused(f"the pickle holds an array of dtype {str(code)[:40]}, which is not a plain number")
+    big_endian = isinstance(record.state, tuple) and len(record.state) > 1 and record.state[1] == ">"
+    return (">" if big_endian else "<") + code
+
+
+def space(record: object) -> dict[str, Any]:
+    """A gym or gymnasium space as the contract describes it (see :func:`pipeline.contract.space_text`).
+
+    :raises errors.PickleRefused: it is no space that Slipway knows, or its state is malformed
+    """
+    if not isinstance(record, Record) or ".spaces." not in f"{record.callee}":
+        raise errors.PickleRefused("expected a space in the pickle")
+    state = record.state
+    if isinstance(state, tuple):
+        state = state[0]
+    if not isinstance(state, dict):
+        raise errors.PickleRefused("a space in the pickle has no state")
+    kind = record.callee.name
+    if kind == "Box":
+        shape = state.get("_shape", state.get("shape"))
+        low, high = array(state["low"]), array(state["high"])
+        if low.shape != shape or high.shape != shape:
+            raise errors.PickleRefused(f"a Box of shape {shape} has bounds of shape {low.shape} and {high.shape}")
+        return box(low, high, _dtype(state["dtype"]).lstrip("<>"))
+    if kind == "Discrete":
+        return {"type": kind, "n": _whole(state["n"]), "start": _whole(state.get("start", 0))}
+    if kind == "MultiDiscrete":
+        return {"type": kind, "nvec": [_whole(n) for n in array(state["nvec"]).ravel()]}
+    if kind == "MultiBinary":
+        n = state["n"]
+        return {"type": kind, "n": [_whole(k) for k in n] if isinstance(n, tuple | list) else [_whole(n)]}
+    return {"type": "Dict", "spaces": {str(key): space(value) for key, value in state["spaces"].items()}}
+
+
+def box(low: np.ndarray, high: np.ndarray, dtype: str) -> dict[str, Any]:
+    """A Box as the contract describes it. Bounds are flat, in C order; an infinite one is "inf" or "-inf"."""
+    import numpy as np
+
+    def bounds(values: np.ndarray) -> list[Any]:
+        return [float(v) if math.isfinite(v) else str(float(v)) for v in values.ravel()]
+
+    return {
+        "type": "Box",
+        "shape": list(low.shape),
+        "dtype": np.dtype(dtype).name,
+        "low": bounds(low),
+        "high": bounds(high),
+    }
+
+
+def _whole(value: object) -> int:
+    number = int(array(value)) if isinstance(value, Record) else value
+    try:
+        return int(number)  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        raise errors.PickleRefused(f"expected a whole number in the pickle, found {type(value).__name__}") from None

@@ -1,0 +1,47 @@
+"""An agent from its recipe: trained with Stable-Baselines3, saved as SB3 saves."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from pipeline import errors
+from pipeline.agents import environments
+
+ALGORITHMS = ("A2C", "DDPG", "DQN", "PPO", "SAC", "TD3")
+
+
+def train(target: Path, settings: dict[str, Any]) -> None:
+    """Write ``agent.zip``, and ``vecnormalize.pkl`` if the recipe normalizes.
+
+    :param settings: ``recipe`` and ``environment``, the fields of :mod:`pipeline.spec`
+    :raises SlipwayError: :class:`errors.UnknownAlgorithm`, :class:`errors.EnvironmentMissing` or
+        :class:`errors.TrainingFailed`
+    """
+    import stable_baselines3
+    import torch
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+
+    recipe, environment = settings["recipe"], settings["environment"]
+    name = recipe["algorithm"]
+    if name not in ALGORITHMS:
+        close = difflib.get_close_matches(name.upper(), ALGORITHMS, n=1, cutoff=0.5)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        raise errors.UnknownAlgorithm(f"algorithm '{name}' is unknown{hint}", expected=", ".join(ALGORITHMS))
+    torch.set_num_threads(1)
+    venv: VecEnv = DummyVecEnv([lambda: environments.make(environment) for _ in range(recipe["environments"])])
+    if recipe["normalize"]:
+        venv = VecNormalize(venv, **recipe["normalize"])
+    try:
+        model = getattr(stable_baselines3, name)(
+            recipe["policy"], venv, seed=recipe["seed"], device="cpu", **recipe["hyperparameters"]
+        )
+        model.learn(recipe["steps"])
+    except (TypeError, ValueError, AssertionError, KeyError) as error:
+        raise errors.TrainingFailed(f"{name} refused the recipe: {str(error).strip().split(chr(10))[0]}") from None
+    model.save(target / "agent.zip")
+    if isinstance(venv, VecNormalize):
+        venv.save(str(target / "vecnormalize.pkl"))
+
+

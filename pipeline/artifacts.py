@@ -1,0 +1,183 @@
+"""Where artifacts live, and the manifests that make them true.
+
+A folder is written beside its place and moved there whole, manifest inside: ``manifest.json`` holds what the
+folder was made from (``key``) and the sha256 of every file. It is up to date when both still hold; nothing else
+is believed, neither times nor doit's database.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import errors
+
+MANIFEST = "manifest.json"
+LOCK = ".lock"
+STAGING = ".staging"
+
+_digests: dict[tuple[str, int, int, int], str] = {}
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file; read once per process for as long as its inode, size and time stay."""
+    stat = path.stat()
+    key = (str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    if key not in _digests:
+        with path.open("rb") as file:
+            _digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
+    return _digests[key]
+
+
+def digests(folder: Path, below: tuple[str, ...] = ()) -> dict[str, str]:
+    """sha256 by relative path of every file of an artifact.
+
+    :param below: names of subfolders that are artifacts of their own
+    """
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if path.is_file() and relative.parts[0] not in below and str(relative) != MANIFEST:
+            found[relative.as_posix()] = digest(path)
+    return found
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What ``manifest.json`` says.
+
+    :param key: what the folder was made from: input digests, settings, toolchain, code
+    :param files: sha256 by relative path
+    :param status: "built" or "not_run"
+    :param reason: why it was not run
+    :param versions: of the tools
+    """
+
+    key: dict[str, Any]
+    files: dict[str, str]
+    status: str = "built"
+    reason: str = ""
+    versions: dict[str, str] | None = None
+
+
+def manifest(folder: Path) -> Manifest | None:
+    """The manifest of a folder; None where there is none, or none that can be read."""
+    try:
+        return Manifest(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def fresh(folder: Path, key: dict[str, Any]) -> bool:
+    """Whether a folder was made from ``key`` and every file in it is as it was made."""
+    stored = manifest(folder)
+    if stored is None or stored.key != json.loads(json.dumps(key)):
+        return False
+    try:
+        return all(digest(folder / name) == wanted for name, wanted in stored.files.items())
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def staging(folder: Path) -> Iterator[Path]:
+    """An empty folder on the same file system, removed at the end whatever happens."""
+    place = _root(folder) / STAGING / uuid.uuid4().hex[:12]
+    with writing(place):
+        place.mkdir(parents=True)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _root(folder: Path) -> Path:
+    """The artifacts folder that an agent's folder lies in: the nearest with a lock, else its parent."""
+    return next((parent for parent in folder.parents if (parent / LOCK).exists()), folder.parent)
+
+
+def commit(made: Path, folder: Path, entry: Manifest) -> None:
+    """Move a staged folder into its place. If its files are what is there already, only the manifest is new,
+    so that what was made from them stays.
+    """
+    text = json.dumps(entry.__dict__, indent=1, sort_keys=True) + "\n"
+    with writing(folder):
+        there = manifest(folder)
+        if there and there.files == entry.files and there.status == entry.status == "built":
+            beside = made / MANIFEST
+            beside.write_text(text, encoding="utf-8")
+            beside.replace(folder / MANIFEST)
+            return
+        (made / MANIFEST).write_text(text, encoding="utf-8")
+        _sync(made)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if folder.exists():
+            old = made.with_name(made.name + "-old")
+            folder.rename(old)
+            made.rename(folder)
+            shutil.rmtree(old)
+        else:
+            made.rename(folder)
+
+
+def _sync(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file beside its place and move it there."""
+    with writing(path):
+        beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the system's refusals to write into ours."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = shutil.disk_usage(path if path.exists() else Path("/")).free
+            raise errors.DiskFull("the disk is full", file=path, found=f"{free / 1e6:.1f} MB free") from None
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            reason = os.strerror(error.errno).lower()
+            raise errors.ArtifactsNotWritable(f"cannot write there ({reason})", file=path) from None
+        raise
+
+
+@contextlib.contextmanager
+def lock(root: Path) -> Iterator[None]:
+    """Hold the artifacts folder for this run, and clear what killed runs left in it.
+
+    :raises errors.ArtifactsBusy: another run holds it
+    """
+    with writing(root):
+        root.mkdir(parents=True, exist_ok=True)
+        file = (root / LOCK).open("a+", encoding="utf-8")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise errors.ArtifactsBusy(f"another run ({file.read().strip() or 'unknown'}) holds {root}") from None
+        file.truncate(0)
+        file.write(f"pid {os.getpid()}, since {time.strftime('%H:%M')}")
+        file.flush()
+        shutil.rmtree(root / STAGING, ignore_errors=True)
+        yield

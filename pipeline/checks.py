@@ -1,0 +1,196 @@
+"""Hold what an artifact answered to what ``predict`` answered. Knows numbers, and no framework."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pipeline import contract as contracts
+from pipeline.spec import Bound, Tolerance, Verdict
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Arrays = Mapping[str, np.ndarray]
+
+
+def compare(
+    reference: Arrays,
+    outputs: Arrays,
+    contract: Mapping[str, Any],
+    limits: Tolerance | Bound,
+    *,
+    samples: int,
+    returns: Mapping[str, list[float]] | None = None,
+    previous: Arrays | None = None,
+) -> Verdict:
+    """The verdict on one artifact in one runtime.
+
+    :param reference: SB3's answers by output name, [observations, ...]
+    :param outputs: the artifact's answers
+    :param contract: the artifact's
+    :param limits: :class:`Tolerance` for full precision, :class:`Bound` for float16 and int8
+    :param samples: how many of the first observations come from rollouts; the rest are edges of the space,
+        which a bound does not judge: an integer range ends where the rollouts end
+    :param returns: closed-loop returns of "source", "artifact" and "random" over the same seeds
+    :param previous: the answers of the artifact that this one was made from, for the report
+    """
+    wrong = _misfit(reference, outputs, contract)
+    if wrong:
+        return Verdict("failed", wrong)
+    judged = slice(None) if isinstance(limits, Tolerance) else slice(samples)
+    reference = {name: values[judged] for name, values in reference.items()}
+    outputs = {name: values[judged] for name, values in outputs.items()}
+    names = _names(contract)
+    relative = limits.relative if isinstance(limits, Tolerance) else 0.0
+    figures: dict[str, Any] = {
+        "observations": len(reference["action"]),
+        "outputs": {name: _errors(outputs[name], reference[name], relative) for name in names},
+    }
+    if previous is not None:
+        shared = [name for name in names if name in previous and previous[name][judged].shape == outputs[name].shape]
+        figures["drift"] = {name: _errors(outputs[name], previous[name][judged], 0.0)["max"] for name in shared}
+    discrete = contract["action_space"]["type"] == "Discrete"
+    if discrete:
+        figures["decisions"] = _decisions(reference, outputs, contract["decision"], limits)
+    if isinstance(limits, Tolerance):
+        reasons = _beyond_tolerance(figures, limits, discrete)
+    else:
+        reasons = _beyond_bound(figures, reference, outputs, contract, limits, discrete)
+        reasons += _beyond_return(figures, returns, limits)
+    return Verdict("failed" if reasons else "passed", "; ".join(reasons), figures)
+
+
+def _names(contract: Mapping[str, Any]) -> list[str]:
+    """The action first, whichever part the artifact holds."""
+    stated = [output["name"] for output in contract["outputs"]]
+    return ["action", *(name for name in stated if name != "action")]
+
+
+def _misfit(reference: Arrays, outputs: Arrays, contract: Mapping[str, Any]) -> str:
+    """What is wrong before any number is compared; "" if nothing is."""
+    import numpy as np
+
+    wanted = _names(contract)
+    if sorted(outputs) != sorted(wanted):
+        return f"outputs are named {sorted(outputs)}, the contract names {sorted(wanted)}"
+    for name in wanted:
+        got, want = outputs[name], reference[name]
+        if got.shape != want.shape:
+            return f"output {name} has shape {list(got.shape)}, expected {list(want.shape)}"
+        if want.dtype.kind in "iu" and got.dtype.kind not in "iu":
+            return f"output {name} is {got.dtype}, expected integers"
+        for label, values in (("artifact", got), ("reference", want)):
+            bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+            if bad.size:
+                return f"output {name} of the {label} is NaN or infinite at observation {bad[0]}"
+    stated = {output["name"]: output["dtype"] for output in contract["outputs"]}
+    if contract["part"] == "policy" and stated["action"] != str(outputs["action"].dtype):
+        return f"output action is {outputs['action'].dtype}, the contract says {stated['action']}"
+    return ""
+
+
+def _errors(got: np.ndarray, want: np.ndarray, relative: float) -> dict[str, Any]:
+    """Absolute errors over all observations, and the absolute tolerance that would have been needed."""
+    import numpy as np
+
+    wide = want.astype(np.float64)
+    error = np.abs(got.astype(np.float64) - wide)
+    needed = error - relative * np.abs(wide)
+    worst = int(needed.reshape(len(needed), -1).max(axis=1).argmax())
+    return {
+        "max": float(error.max()),
+        "mean": float(error.mean()),
+        "p99": float(np.quantile(error, 0.99)),
+        "needed": max(0.0, float(needed.max())),
+        "worst": worst,
+        "expected": want[worst].ravel().tolist(),
+        "found": got[worst].ravel().tolist(),
+    }
+
+
+def _decisions(reference: Arrays, outputs: Arrays, decision: str, limits: Tolerance | Bound) -> dict[str, Any]:
+    """Equal decisions, and those that differ only where the two best actions are within the tolerance."""
+    import numpy as np
+
+    ranked = np.sort(reference[decision].astype(np.float64), axis=1)
+    gap = ranked[:, -1] - ranked[:, -2] if ranked.shape[1] > 1 else np.full(len(ranked), np.inf)
+    differ = reference["action"] != outputs["action"]
+    allowed = np.zeros(len(gap))
+    if isinstance(limits, Tolerance):
+        allowed = 2 * (limits.absolute + limits.relative * np.abs(ranked).max(axis=1))
+    excused = differ & (gap <= allowed)
+    wrong = np.flatnonzero(differ & ~excused)
+    return {
+        "equal": int((~differ).sum()),
+        "excused": int(excused.sum()),
+        "wrong": len(wrong),
+        "first_wrong": int(wrong[0]) if len(wrong) else None,
+        "share": float((~differ).mean()),
+        "smallest_gap": float(gap.min()) if math.isfinite(gap.min()) else None,
+    }
+
+
+def _beyond_tolerance(figures: dict[str, Any], limits: Tolerance, discrete: bool) -> list[str]:
+    figures["tolerance"] = {"absolute": limits.absolute, "relative": limits.relative}
+    reasons = []
+    for name, found in figures["outputs"].items():
+        if discrete and name == "action":
+            decided = figures["decisions"]
+            if decided["wrong"]:
+                count = f"{decided['wrong']} of {figures['observations']}"
+                reasons.append(f"{count} decisions differ, the first at observation {decided['first_wrong']}")
+        elif not found["needed"] <= limits.absolute:
+            reasons.append(
+                f"{name}: max difference {found['max']:.2e}; needs absolute tolerance {found['needed']:.2e} > "
+                f"{limits.absolute:.0e} at observation {found['worst']} "
+                f"(expected {_few(found['expected'])}, found {_few(found['found'])})"
+            )
+    return reasons
+
+
+def _few(values: list[float]) -> str:
+    shown = ", ".join(f"{value:.6g}" for value in values[:4])
+    return f"[{shown}{', …' if len(values) > 4 else ''}]"
+
+
+def _beyond_bound(
+    figures: dict[str, Any],
+    reference: Arrays,
+    outputs: Arrays,
+    contract: Mapping[str, Any],
+    limits: Bound,
+    discrete: bool,
+) -> list[str]:
+    import numpy as np
+
+    figures["bound"] = {"action": limits.action, "decisions": limits.decisions, "return_kept": limits.return_kept}
+    if discrete:
+        share = figures["decisions"]["share"]
+        reason = f"{share:.1%} of decisions are equal, bound {limits.decisions:.0%}"
+        return [] if share >= limits.decisions else [reason]
+    span = contracts.action_range(contract["action_space"])
+    difference = np.abs(outputs["action"] - reference["action"]).reshape(len(outputs["action"]), -1)
+    share = float((difference / span).mean())
+    figures["action_error"] = share
+    reason = f"mean action error is {share:.2%} of the action range, bound {limits.action:.1%}"
+    return [] if share <= limits.action else [reason]
+
+
+def _beyond_return(figures: dict[str, Any], returns: Mapping[str, list[float]] | None, limits: Bound) -> list[str]:
+    import numpy as np
+
+    if not returns:
+        figures["closed_loop"] = "not run: the config names no environment"
+        return []
+    mean = {name: float(np.mean(values)) for name, values in returns.items()}
+    scale = max(abs(mean["source"] - mean["random"]), 1e-9)
+    kept = 1 - (mean["source"] - mean["artifact"]) / scale
+    figures["closed_loop"] = {"episodes": len(returns["source"]), "kept": kept, **mean}
+    if kept >= limits.return_kept:
+        return []
+    return [
+        f"the mean return fell from {mean['source']:.4g} to {mean['artifact']:.4g} "
+        f"({kept:.1%} kept, bound {limits.return_kept:.0%}; random policy {mean['random']:.4g})"
+    ]

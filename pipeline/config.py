@@ -1,0 +1,146 @@
+"""``configs/*.toml`` -> :class:`pipeline.spec.Agent`, validated by msgspec, with clear refusals."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import msgspec
+
+from pipeline import errors
+from pipeline.spec import Agent
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+def paths(folder: Path) -> list[Path]:
+    """The configs of a folder, in the order of their names."""
+    return sorted(folder.glob("*.toml"))
+
+
+def load(path: Path, kinds: Sequence[str], reserved: Iterable[str] = ()) -> Agent:
+    """Read one config.
+
+    :param path: ``configs/NAME.toml``; NAME becomes the agent's name
+    :param kinds: known targets
+    :param reserved: names that an agent cannot have, being names of tasks
+    :raises SlipwayError: one of the ``Config…`` classes, :class:`errors.AgentNameUnfit`,
+        :class:`errors.AgentFileMissing` or :class:`errors.StatisticsMissing`
+    """
+    name = path.stem
+    try:
+        _check_name(name, reserved)
+        agent = _parse(path, _read(path))
+        _check_targets(agent, kinds)
+        _check_files(agent, path)
+    except errors.SlipwayError as error:
+        raise error.at(agent=name, file=path) from None
+    return agent
+
+
+def duplicates(names: Iterable[str]) -> dict[str, str]:
+    """Names that would share a folder on a file system that ignores case: name -> the one it meets."""
+    first: dict[str, str] = {}
+    met = {}
+    for name in names:
+        if name.casefold() in first:
+            met[name] = first[name.casefold()]
+        first.setdefault(name.casefold(), name)
+    return met
+
+
+def fit(name: str) -> bool:
+    """Whether a name is fit for a path and a task."""
+    return bool(_NAME.fullmatch(name))
+
+
+def _check_name(name: str, reserved: Iterable[str]) -> None:
+    if not fit(name):
+        want = "letters, digits, '-' and '_', at most 64, a letter or digit first"
+        raise errors.AgentNameUnfit("the agent's name is unfit for a path", expected=want, found=repr(name))
+    if name in reserved:
+        raise errors.AgentNameUnfit(f"'{name}' is the name of a task, so an agent cannot have it")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise errors.ConfigUnreadable(f"the config is not TOML: {error}") from None
+
+
+def _parse(path: Path, raw: dict[str, Any]) -> Agent:
+    for derived in ("name", "config"):
+        if derived in raw:
+            raise errors.ConfigUnknownKey(f"'{derived}' cannot be set: it follows from the file's name")
+    _check_keys(raw, Agent, "", path)
+    folder = path.parent
+    located = dict(raw)
+    for key in ("zip", "vecnormalize"):
+        value = raw.get(key)
+        if isinstance(value, str) and value not in ("", "none"):
+            located[key] = str(folder / value)
+    try:
+        return msgspec.convert({**located, "name": path.stem, "config": str(path)}, Agent)
+    except msgspec.ValidationError as error:
+        text, _, where = str(error).rpartition(" - at `$")
+        key = where.rstrip("`").lstrip(".") or "config"
+        raise errors.ConfigWrongValue(f"`{key}`: {text or error}", file=_place(path, key)) from None
+
+
+def _place(path: Path, key: str) -> str:
+    """``path:line`` of a dotted key, as far as a look at the text tells."""
+    leaf = re.compile(rf"^\s*\[?{re.escape(key.rpartition('.')[2])}\b")
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if leaf.match(line):
+            return f"{path}:{number}"
+    return str(path)
+
+
+def _check_keys(raw: dict[str, Any], cls: type, prefix: str, path: Path) -> None:
+    hints = get_type_hints(cls)
+    for key, value in raw.items():
+        if key not in hints:
+            close = difflib.get_close_matches(key, hints, n=1)
+            hint = f"did you mean '{prefix}{close[0]}'?" if close else f"known: {', '.join(sorted(hints))}"
+            raise errors.ConfigUnknownKey(f"unknown key '{prefix}{key}'; {hint}", file=_place(path, key))
+        if dataclasses.is_dataclass(hints[key]) and isinstance(value, dict):
+            _check_keys(value, hints[key], f"{prefix}{key}.", path)
+
+
+def _check_targets(agent: Agent, kinds: Sequence[str]) -> None:
+    if not agent.targets:
+        raise errors.ConfigWrongValue("targets is empty", expected=f'["all"] or some of: {", ".join(kinds)}')
+    for target in agent.targets:
+        if target != "all" and target not in kinds:
+            close = difflib.get_close_matches(target, kinds, n=1)
+            hint = f"; did you mean '{close[0]}'?" if close else ""
+            raise errors.ConfigWrongValue(f"target '{target}' is unknown{hint}", expected=", ".join(kinds))
+
+
+def _check_files(agent: Agent, path: Path) -> None:
+    if not agent.zip and not agent.recipe.algorithm:
+        raise errors.ConfigWrongValue("neither zip nor [recipe] algorithm is set: there is no agent to build")
+    if not agent.zip:
+        if not agent.environment.id:
+            raise errors.ConfigWrongValue("[recipe] needs [environment] id")
+        if agent.vecnormalize != "none":
+            raise errors.ConfigWrongValue("vecnormalize is set, but the recipe makes its own statistics")
+        return
+    archive = Path(agent.zip)
+    if not archive.is_file():
+        raise errors.AgentFileMissing(f"{agent.zip} does not exist (looked in {archive.resolve().parent})")
+    if agent.vecnormalize != "none":
+        if not Path(agent.vecnormalize).is_file():
+            raise errors.StatisticsMissing(f"{agent.vecnormalize} does not exist")
+        return
+    beside = [archive.with_name("vecnormalize.pkl"), archive.with_suffix("") / "vecnormalize.pkl"]
+    stated = "vecnormalize" in _read(path)
+    for candidate in beside:
+        if candidate.is_file() and not stated:
+            raise errors.StatisticsMissing(f"the config does not say whether {candidate} belongs to the archive")

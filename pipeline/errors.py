@@ -1,0 +1,200 @@
+"""One class per way to fail. Each says where, what, expected against found, and what to do.
+
+Errors cross process boundaries as JSON, so they hold nothing but text.
+"""
+
+from __future__ import annotations
+
+
+class SlipwayError(Exception):
+    """A failure that its reader can act on, told in one line.
+
+    :param what: what is wrong, as a sentence without its full stop
+    :param file: the file it is about
+    :param expected: what was wanted
+    :param found: what there was
+    :param remedy: what to do next; the class has a default
+    :param agent: filled in where the agent is known
+    :param hop: filled in where the hop is known
+    """
+
+    remedy = ""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        file: object = "",
+        expected: object = "",
+        found: object = "",
+        remedy: str = "",
+        agent: str = "",
+        hop: str = "",
+    ) -> None:
+        self.what = what
+        self.file = str(file)
+        self.expected = str(expected)
+        self.found = str(found)
+        self.remedy = remedy or type(self).remedy
+        self.agent = agent
+        self.hop = hop
+        super().__init__(what)
+
+    def at(self, *, agent: str = "", hop: str = "", file: object = "") -> SlipwayError:
+        """Fill in what the raiser did not know; what it did know stays."""
+        self.agent = self.agent or agent
+        self.hop = self.hop or hop
+        self.file = self.file or str(file)
+        return self
+
+    def __str__(self) -> str:
+        where = [
+            f"{label} {value}"
+            for label, value in (("agent", self.agent), ("hop", self.hop), ("file", self.file))
+            if value
+        ]
+        measure = (("expected", self.expected), ("found", self.found))
+        compared = ", ".join(f"{label} {value}" for label, value in measure if value)
+        sentences = [part for part in (self.what, compared, self.remedy) if part]
+        text = " ".join(s[:1].upper() + s[1:] + ("" if s.endswith("?") else ".") for s in sentences)
+        return f"{type(self).__name__}: " + (f"{', '.join(where)}: " if where else "") + text
+
+    def to_json(self) -> dict[str, str]:
+        """The fields, with the class's name under ``error``."""
+        names = ("what", "file", "expected", "found", "remedy", "agent", "hop")
+        return {"error": type(self).__name__, **{name: getattr(self, name) for name in names}}
+
+
+def from_json(fields: dict[str, str]) -> SlipwayError:
+    """The error that :meth:`SlipwayError.to_json` took apart."""
+    fields = dict(fields)
+    known = {cls.__name__: cls for cls in _subclasses(SlipwayError)}
+    return known[fields.pop("error")](**fields)
+
+
+def _subclasses(cls: type[SlipwayError]) -> list[type[SlipwayError]]:
+    return [cls] + [leaf for child in cls.__subclasses__() for leaf in _subclasses(child)]
+
+
+# --- the config ------------------------------------------------------------------------------------
+
+
+class ConfigUnreadable(SlipwayError):
+    remedy = "Mend the TOML at that place"
+
+
+class ConfigUnknownKey(SlipwayError):
+    remedy = "Correct or remove the key"
+
+
+class ConfigWrongValue(SlipwayError):
+    remedy = "Change the value in the config"
+
+
+class AgentNameUnfit(SlipwayError):
+    remedy = "Rename the config: its file name is the agent's name"
+
+
+# --- the agent -------------------------------------------------------------------------------------
+
+
+class AgentFileMissing(SlipwayError):
+    remedy = "Check `zip` in the config; it is relative to the config's folder"
+
+
+class AgentFileDamaged(SlipwayError):
+    remedy = "Fetch or save the file again"
+
+
+class NotAnAgent(SlipwayError):
+    remedy = "Give the .zip that Stable-Baselines3's `save` wrote"
+
+
+class PickleRefused(SlipwayError):
+    remedy = "Nothing was executed. Save the agent with Stable-Baselines3's own classes only"
+
+
+class UnknownAlgorithm(SlipwayError):
+    remedy = "Correct the name in the config"
+
+
+class UnsupportedPolicy(SlipwayError):
+    remedy = "Leave the agent out, or see the support table in the README"
+
+
+class WeightsUnfit(SlipwayError):
+    remedy = "Take another checkpoint; this one does not belong to its own description"
+
+
+class WeightsNotFinite(SlipwayError):
+    remedy = "The training diverged: take an earlier checkpoint"
+
+
+class StatisticsMissing(SlipwayError):
+    remedy = 'Set vecnormalize = "…" or vecnormalize = "none" in the config'
+
+
+class StatisticsUnfit(SlipwayError):
+    remedy = "Give the vecnormalize.pkl saved with this agent"
+
+
+class EnvironmentMissing(SlipwayError):
+    remedy = "Install its package, or leave [environment] out: observations then come from statistics"
+
+
+class EnvironmentUnfit(SlipwayError):
+    remedy = "Name the environment (and wrappers) that the agent was trained in"
+
+
+class TrainingFailed(SlipwayError):
+    remedy = "Correct [recipe] in the config"
+
+
+class ObservationsNotFinite(SlipwayError):
+    remedy = "Mend the environment or its wrappers"
+
+
+# --- hops, runtimes, checks ------------------------------------------------------------------------
+
+
+class OpsetUnfit(SlipwayError):
+    remedy = "Set onnx.opset = 14 in the config, or leave it out"
+
+
+class ConverterFailed(SlipwayError):
+    remedy = "Read the log; the artifact that was there before is untouched"
+
+
+class JobTimedOut(SlipwayError):
+    remedy = "Raise `timeout` in the config if the work is really that large"
+
+
+class OutputsUnfit(SlipwayError):
+    remedy = "The artifact does not hold to its contract: rebuild it, or report the hop"
+
+
+class CheckFailed(SlipwayError):
+    remedy = "The artifact stays for inspection, and nothing is built from it"
+
+
+class NotRun(SlipwayError):
+    """Not a failure: the step cannot run here, for the reason given in ``what``."""
+
+
+# --- the machine -----------------------------------------------------------------------------------
+
+
+class ToolchainBroken(SlipwayError):
+    remedy = "Delete its folder under .toolchains and run ./doit again"
+
+
+class ArtifactsNotWritable(SlipwayError):
+    remedy = "Make the folder writable, or choose another: ./doit artifacts=FOLDER"
+
+
+class ArtifactsBusy(SlipwayError):
+    remedy = "Wait for it to end, or choose another folder: ./doit artifacts=FOLDER"
+
+
+class DiskFull(SlipwayError):
+    remedy = "Free some space and run again; nothing that was built is lost"

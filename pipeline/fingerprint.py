@@ -1,0 +1,46 @@
+"""The digest of the code that a step runs: its module and everything of ours that this one uses."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+_IMPORT = re.compile(r"^\s*from (pipeline[\w.]*) import ([\w, ]+)", re.MULTILINE)
+_FILE = re.compile(r"""["'/](\w+\.(?:mjs|py))["']""")
+
+
+@functools.cache
+def code(*modules: str) -> str:
+    """sha256 over modules of ``pipeline`` and, in turn, the modules they import and the scripts they name."""
+    found: dict[str, bytes] = {}
+    waiting = [path for module in modules if (path := _path(module))]
+    while waiting:
+        path = waiting.pop()
+        name = path.relative_to(ROOT).as_posix()
+        if name in found:
+            continue
+        found[name] = path.read_bytes()
+        waiting += _used(path, found[name].decode("utf-8"))
+    digest = hashlib.sha256()
+    for name in sorted(found):
+        digest.update(f"{name}\0".encode() + found[name] + b"\0")
+    return digest.hexdigest()
+
+
+def _path(module: str) -> Path | None:
+    base = ROOT.joinpath(*module.split("."))
+    return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), None)
+
+
+def _used(path: Path, text: str) -> list[Path]:
+    used = []
+    for module, names in _IMPORT.findall(text):
+        for name in names.split(","):
+            inner = _path(f"{module}.{name.strip()}")
+            used.append(inner or _path(module))
+    used += [beside for name in _FILE.findall(text) if (beside := path.with_name(name)).is_file()]
+    return [found for found in used if found]

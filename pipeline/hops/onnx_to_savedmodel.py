@@ -1,0 +1,38 @@
+"""onnx (opset 14) -> savedmodel, by onnx-tf. The batch stays dynamic; names stay in the signature."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipeline import errors
+
+FOLDER = "saved_model"
+
+
+def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Write ``saved_model/`` with the signature ``serving_default``.
+
+    :raises errors.OpsetUnfit: the ONNX file is of another opset than onnx-tf takes safely
+    :raises errors.ConverterFailed: onnx-tf lacks one of its operators
+    """
+    import onnx
+    import onnx_tf.backend
+    import tensorflow as tf
+
+    path = source / contract["files"][0]
+    model = onnx.load(path, load_external_data=False)
+    opset = {entry.domain: entry.version for entry in model.opset_import}.get("", 0)
+    if opset != settings["opset"]:
+        raise errors.OpsetUnfit(
+            "onnx-tf 1.10 takes no other opset safely", file=path, expected=settings["opset"], found=opset
+        )
+    try:
+        onnx_tf.backend.prepare(model).export_graph(str(target / FOLDER))
+    except (NotImplementedError, onnx_tf.common.exception.OpUnimplementedException) as error:
+        operators = ", ".join(sorted({node.op_type for node in model.graph.node}))
+        line = str(error).strip().split("\n")[0]
+        raise errors.ConverterFailed(f"onnx-tf: {line}. The graph has {operators}", file=path) from None
+    contract["files"] = [FOLDER]
+    contract["signature"] = "serving_default"
+    contract["tensorflow"] = tf.__version__

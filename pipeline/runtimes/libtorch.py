@@ -1,0 +1,18 @@
+"""A TorchScript file in a C++ program on libtorch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.runtimes import raw
+
+if TYPE_CHECKING:
+    from pipeline.contract import Run
+
+
+def load(artifact: Path, contract: Mapping[str, Any], needs: Mapping[str, str]) -> Run:
+    command = [needs["libtorch"] + "/run_policy"]
+    names = [output["name"] for output in contract["outputs"]]
+    return lambda inputs: raw.call(command, artifact / contract["files"][0], inputs, names)

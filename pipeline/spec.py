@@ -1,0 +1,264 @@
+"""The nouns of the pipeline, as frozen dataclasses (standard library only).
+
+An :class:`Agent` is what one ``configs/*.toml`` says. Its defaults and limits stand here, so that
+reading this file tells what can be configured; :mod:`pipeline.config` turns TOML into it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+def _require(holds: bool, want: str, found: object) -> None:
+    if not holds:
+        raise ValueError(f"want {want}, found {found!r}")
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The gymnasium environment that the agent acts in.
+
+    :param id: gymnasium id; "" means that the config names none.
+    :param kwargs: passed to ``gymnasium.make``
+    :param wrappers: gymnasium wrappers as ``package.module:Class``, innermost first
+    :param imports: modules that register environments when imported
+    """
+
+    id: str = ""
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    wrappers: list[str] = field(default_factory=list)
+    imports: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for wrapper in self.wrappers:
+            _require(wrapper.count(":") == 1, "wrappers as 'package.module:Class'", wrapper)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train the agent, when no archive is given (and how the given one was made).
+
+    :param algorithm: name of the algorithm's class in stable_baselines3 ("" means no recipe)
+    :param steps: environment steps
+    :param seed: for the algorithm and the environments
+    :param environments: parallel copies of the environment
+    :param hyperparameters: keyword arguments of the algorithm's class
+    :param normalize: keyword arguments of VecNormalize; the wrapper is used if there are any
+    """
+
+    algorithm: str = ""
+    policy: str = "MlpPolicy"
+    steps: int = 10_000
+    seed: int = 0
+    environments: int = 1
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
+    normalize: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _require(self.steps > 0, "steps above 0", self.steps)
+        _require(self.environments > 0, "environments above 0", self.environments)
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Observations that every artifact is checked on: from the agent's own rollouts, and some edges.
+
+    :param episodes: rollouts of the deterministic policy
+    :param samples: observations kept of them, spread evenly over all steps
+    :param edges: further observations from the edges of the observation space
+    :param seed: the first episode's; each further episode adds one
+    """
+
+    episodes: int = 10
+    samples: int = 448
+    edges: int = 64
+    seed: int = 1_000_000
+
+    def __post_init__(self) -> None:
+        _require(self.episodes > 0, "episodes above 0", self.episodes)
+        _require(16 <= self.samples <= 100_000, "samples from 16 to 100000", self.samples)
+        _require(0 <= self.edges <= 10_000, "edges from 0 to 10000", self.edges)
+        _require(self.seed >= 0, "a seed of at least 0", self.seed)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The representative dataset of int8: rollouts of its own, none of them used by a check."""
+
+    episodes: int = 20
+    samples: int = 1000
+    seed: int = 2_000_000
+
+    def __post_init__(self) -> None:
+        _require(self.episodes > 0, "episodes above 0", self.episodes)
+        _require(16 <= self.samples <= 100_000, "samples from 16 to 100000", self.samples)
+        _require(self.seed >= 0, "a seed of at least 0", self.seed)
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far a full-precision artifact may be from ``predict``: ``|a - b| <= absolute + relative * |b|``."""
+
+    absolute: float = 1e-5
+    relative: float = 1e-4
+
+    def __post_init__(self) -> None:
+        for value in (self.absolute, self.relative):
+            _require(math.isfinite(value) and 0 <= value <= 1, "a number from 0 to 1", value)
+        _require(self.absolute > 0, "absolute above 0", self.absolute)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """How far a float16 or int8 artifact may be from ``predict``.
+
+    :param action: mean absolute action error, as a share of each action's range (Box actions)
+    :param decisions: least share of equal decisions (Discrete actions)
+    :param return_kept: least ``(artifact - random policy) / (source - random policy)`` of mean returns
+    :param episodes: seeded closed-loop episodes, the same for source, artifact and random policy
+    :param seed: the first episode's
+    """
+
+    action: float = 0.05
+    decisions: float = 0.95
+    return_kept: float = 0.95
+    episodes: int = 30
+    seed: int = 3_000_000
+
+    def __post_init__(self) -> None:
+        for value in (self.action, self.decisions, self.return_kept):
+            _require(math.isfinite(value) and 0 <= value <= 1, "a number from 0 to 1", value)
+        _require(1 <= self.episodes <= 10_000, "episodes from 1 to 10000", self.episodes)
+        _require(self.seed >= 0, "a seed of at least 0", self.seed)
+
+
+@dataclass(frozen=True)
+class Float16Bound(Bound):
+    """float16 weights round to 11 significant bits, so much less is granted."""
+
+    action: float = 0.005
+    decisions: float = 0.99
+
+
+@dataclass(frozen=True)
+class Onnx:
+    """The opset of the ONNX file that goes on to TensorFlow, and of the one for ONNX Runtime Web."""
+
+    opset: int = 14
+    web_opset: int = 26
+
+    def __post_init__(self) -> None:
+        _require(self.opset == 14, "opset 14 (onnx-tf 1.10 takes no other safely)", self.opset)
+        _require(18 <= self.web_opset <= 26, "web_opset from 18 to 26", self.web_opset)
+
+
+@dataclass(frozen=True)
+class EdgeTpu:
+    """How to call the Edge TPU compiler.
+
+    :param command: the program and leading arguments; a container call, for instance
+    :param timeout: seconds
+    """
+
+    command: list[str] = field(default_factory=lambda: ["edgetpu_compiler"])
+    timeout: int = 180
+
+    def __post_init__(self) -> None:
+        _require(bool(self.command), "a command of at least one word", self.command)
+        _require(self.timeout > 0, "a timeout above 0", self.timeout)
+
+
+@dataclass(frozen=True)
+class Agent:
+    """One trained agent and what to make of it: one ``configs/NAME.toml``.
+
+    :param name: the config's file name without ``.toml``
+    :param config: path of the config, for messages
+    :param zip: path of SB3's archive; "" means that the recipe makes it
+    :param vecnormalize: path of VecNormalize's statistics, or "none"
+    :param algorithm: what the archive should hold; "" leaves it to the archive
+    :param targets: kinds to build, with all that they are made from; ["all"] is every kind
+    :param outputs: further outputs, e.g. "value", "log_std"
+    :param python: interpreter for everything that needs torch; "" is Slipway's own toolchain
+    :param timeout: seconds that any one job may take
+    """
+
+    name: str
+    config: str
+    zip: str = ""
+    vecnormalize: str = "none"
+    algorithm: str = ""
+    python: str = ""
+    timeout: int = 900
+    targets: list[str] = field(default_factory=lambda: ["all"])
+    outputs: list[str] = field(default_factory=list)
+    environment: Environment = field(default_factory=Environment)
+    recipe: Recipe = field(default_factory=Recipe)
+    observations: Observations = field(default_factory=Observations)
+    calibration: Calibration = field(default_factory=Calibration)
+    tolerance: Tolerance = field(default_factory=Tolerance)
+    onnx: Onnx = field(default_factory=Onnx)
+    float16: Float16Bound = field(default_factory=Float16Bound)
+    int8: Bound = field(default_factory=Bound)
+    edgetpu: EdgeTpu = field(default_factory=EdgeTpu)
+
+    def __post_init__(self) -> None:
+        _require(self.timeout > 0, "a timeout above 0", self.timeout)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Something that runs an artifact on observations: one file of ``pipeline/runtimes``.
+
+    :param name: module of ``pipeline.runtimes``
+    :param toolchain: where its Python side runs
+    :param needs: further toolchains whose folder it is given
+    """
+
+    name: str
+    toolchain: str
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Hop:
+    """An edge between two kinds of artifact, done by one tool in one toolchain.
+
+    :param source: kind it starts from
+    :param kind: kind it makes
+    :param module: module of ``pipeline.hops`` with ``convert(source, target, settings)``
+    :param toolchain: where ``convert`` runs
+    :param runtimes: names of the runtimes that the check runs the artifact in
+    :param precision: whose limits the check applies: "float", "float16" or "int8"
+    :param settings: constants given to ``convert``
+    :param reads: settings of the agent given to ``convert`` besides: their name there -> dotted name in the config
+    :param inputs: further artifacts whose folders are given to ``convert``
+    :param says: one line for ``./doit list``
+    """
+
+    source: str
+    kind: str
+    module: str
+    toolchain: str
+    runtimes: tuple[str, ...]
+    says: str
+    precision: Literal["float", "float16", "int8"] = "float"
+    settings: dict[str, Any] = field(default_factory=dict)
+    reads: dict[str, str] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check found.
+
+    :param status: "passed", "failed" or "not_run"
+    :param reason: why it failed or could not run; "" when it passed
+    :param figures: what was measured, by name, JSON-ready
+    """
+
+    status: Literal["passed", "failed", "not_run"]
+    reason: str = ""
+    figures: dict[str, Any] = field(default_factory=dict)

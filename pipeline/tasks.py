@@ -1,0 +1,277 @@
+"""Steps -> doit task dicts, and how a run is reported. The only module that knows doit's keys."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from doit.exceptions import TaskFailed
+
+from pipeline import artifacts, config, errors, report, steps, toolchains
+from pipeline.hops import HOPS, KINDS, wanted
+from pipeline.spec import Agent
+
+Task = dict[str, Any]
+
+ROOT = toolchains.ROOT
+CORES = min(os.cpu_count() or 1, 8)
+RESERVED = ("toolchains", "train", "test", "lint", "bench", "sb3", "observations", "calibration", *KINDS)
+
+
+def guarded(act: Callable[[], None]) -> Callable[[], TaskFailed | None]:
+    """Our errors become one line of doit's; everything else keeps its traceback, being a defect."""
+
+    def action() -> TaskFailed | None:
+        try:
+            act()
+        except errors.SlipwayError as error:
+            return TaskFailed(str(error))
+        return None
+
+    return action
+
+
+def load(configs: Path) -> tuple[list[Agent], list[tuple[str, errors.SlipwayError]]]:
+    """The agents of a folder, and the configs that are refused, each with its error."""
+    agents: list[Agent] = []
+    refused: list[tuple[str, errors.SlipwayError]] = []
+    found = config.paths(configs)
+    met = config.duplicates(path.stem for path in found)
+    for path in found:
+        try:
+            if path.stem in met:
+                what = f"agents '{met[path.stem]}' and '{path.stem}' would share one folder where case is ignored"
+                raise errors.AgentNameUnfit(what, agent=path.stem, file=path)
+            agents.append(config.load(path, KINDS, RESERVED))
+        except errors.SlipwayError as error:
+            refused.append((path.stem, error))
+    return agents, refused
+
+
+def for_agents(agents: list[Agent], root: Path) -> Iterator[Task]:
+    """Every agent with its steps; ``AGENT:KIND`` does all of a kind."""
+    for agent in agents:
+        yield {"basename": agent.name, "name": None, "doc": _describe(agent)}
+        for step in steps.steps(agent, root):
+            yield _for_step(agent, step)
+        for hop in wanted(agent.targets):
+            names = [f"{agent.name}:{name}" for name in steps.checks_of(hop.kind)]
+            doc = f"{hop.source} → {hop.kind}, run and checked"
+            yield {"basename": agent.name, "name": hop.kind, "doc": doc, "actions": None, "task_dep": names}
+
+
+def _describe(agent: Agent) -> str:
+    made = f"trained by its recipe ({agent.recipe.algorithm})" if not agent.zip else Path(agent.zip).name
+    acts = f", acts in {agent.environment.id}" if agent.environment.id else ""
+    return f"{made}{acts} → {len(wanted(agent.targets))} kinds of artifact"
+
+
+def _for_step(agent: Agent, step: steps.Step) -> Task:
+    needs = [name for name in step.toolchains if not (name == "torch" and agent.python)]
+    return {
+        "basename": agent.name,
+        "name": step.name,
+        "doc": step.says,
+        "actions": [guarded(step.act)],
+        "uptodate": [step.fresh],
+        "task_dep": [f"{agent.name}:{name}" for name in step.after] + [f"toolchains:{name}" for name in needs],
+        "verbosity": 0,
+        "meta": {"agent": agent.name, "step": step.name},
+    }
+
+
+def for_refused(refused: list[tuple[str, errors.SlipwayError]]) -> Iterator[Task]:
+    """A config that is refused is a task that fails with its error, so that the other agents are built."""
+    for name, error in refused:
+
+        def refuse(error: errors.SlipwayError = error) -> None:
+            raise error
+
+        meta = {"agent": name, "step": "config"}
+        basename = name if name not in RESERVED and config.fit(name) else f"config-{abs(hash(name))}"
+        yield {"basename": basename, "doc": "its config is refused", "actions": [guarded(refuse)], "meta": meta}
+
+
+def for_kinds(agents: list[Agent]) -> Iterator[Task]:
+    """One task a kind, for every agent: together they read as a map of the chain."""
+    every = [a.name for a in agents]
+    yield {"basename": "sb3", "doc": ".zip → sb3: read without executing", "actions": None,
+           "task_dep": [f"{name}:sb3" for name in every]}  # fmt: skip
+    yield {"basename": "observations", "doc": "sb3 → observations, and what predict answers", "actions": None,
+           "task_dep": [f"{name}:observations" for name in every]}  # fmt: skip
+    for hop in HOPS:
+        having = [agent.name for agent in agents if hop in wanted(agent.targets)]
+        where = " and ".join(hop.runtimes)
+        yield {
+            "basename": hop.kind,
+            "doc": f"{hop.source} → {hop.kind}: {hop.says}; run in {where}",
+            "actions": None,
+            "task_dep": [f"{name}:{hop.kind}" for name in having],
+        }
+
+
+def for_toolchains() -> Iterator[Task]:
+    """The environments; each is made once for a lock."""
+    for name, toolchain in toolchains.TOOLCHAINS.items():
+
+        def make(name: str = name) -> None:
+            log = toolchains.home() / f"{name}.log"
+            toolchains.home().mkdir(parents=True, exist_ok=True)
+            log.write_text("", encoding="utf-8")
+            try:
+                toolchains.make(name, log)
+            except errors.NotRun as absent:
+                print(f"toolchain {name} is not made: {absent.what}")
+
+        def ready(name: str = name) -> bool:
+            return toolchains.ready(name)
+
+        yield {
+            "basename": "toolchains",
+            "name": name,
+            "doc": toolchain.says,
+            "actions": [guarded(make)],
+            "uptodate": [ready],
+            "task_dep": [f"toolchains:{other}" for other in toolchain.after],
+            "verbosity": 2,
+            "meta": {"agent": "toolchains", "step": name},
+        }
+
+
+def for_training(agents: list[Agent], root: Path) -> Iterator[Task]:
+    """Train an agent by its recipe, also where the config ships the archive that the recipe once made."""
+    for agent in agents:
+        if agent.recipe.algorithm:
+            step = steps.retrain(agent, root)
+            task = _for_step(agent, step)
+            task |= {"basename": "train", "name": agent.name, "doc": f"{step.says} → {step.record.parent}"}
+            yield task
+
+
+def program(doc: str, calls: list[list[str]], after: tuple[str, ...]) -> Task:
+    """A task that runs Python programs of the test toolchain; output and further arguments are passed through."""
+
+    def run(pos: list[str]) -> TaskFailed | None:
+        for call in calls:
+            done = subprocess.run([toolchains.python("test"), *call, *pos], cwd=ROOT, env=toolchains.environment())
+            if done.returncode:
+                return TaskFailed(f"{' '.join(call)} ended with {done.returncode}")
+        return None
+
+    return {
+        "doc": doc,
+        "actions": [run],
+        "pos_arg": "pos",
+        "uptodate": [False],
+        "task_dep": list(after),
+        "verbosity": 2,
+        "meta": {"agent": "", "step": ""},
+    }
+
+
+class Reporter:
+    """doit's reporter: a line as each step starts and ends, then agents × kinds as a table.
+
+    On a terminal the line of what runs now is redrawn with its time; elsewhere lines are only added.
+    """
+
+    desc = "Slipway's lines and table"
+
+    def __init__(self, outstream: Any, options: dict[str, Any]) -> None:
+        self.out = outstream
+        self.started: dict[str, float] = {}
+        self.failures: list[Any] = []
+        self.blocked: list[str] = []
+        self.ran = 0
+        self.locked: Any = None
+        self.screen: report.Screen | None = None
+
+    @property
+    def root(self) -> Path:
+        return settings()[1]
+
+    def initialize(self, tasks: dict[str, Any], selected_tasks: list[str]) -> None:
+        self.begun = time.monotonic()
+        self.selected = [name.partition(":")[0] for name in selected_tasks]
+        lock = artifacts.lock(self.root)
+        try:
+            lock.__enter__()
+        except errors.SlipwayError as error:
+            self.out.write(f"{error}\n")
+            raise SystemExit(3) from None
+        self.locked = lock
+
+    def get_status(self, task: Any) -> None: ...
+
+    def execute_task(self, task: Any) -> None:
+        if task.actions:
+            self.ran += 1
+            self.started[task.name] = time.monotonic()
+            if self.screen is None:
+                self.screen = report.Screen(self.out)
+            self.screen.start(task.name, task.doc or "")
+
+    def add_success(self, task: Any) -> None:
+        self._end(task, "done")
+
+    def add_failure(self, task: Any, fail_info: Any) -> None:
+        if type(fail_info).__name__ == "UnmetDependency":
+            self.blocked.append(task.name)
+            return
+        self._end(task, "FAILED")
+        self.failures.append((task, fail_info))
+        text = fail_info.get_msg() if task.meta is None or type(fail_info).__name__ != "TaskFailed" else ""
+        self.out.write(f"{text or fail_info.message}\n")
+
+    def _end(self, task: Any, word: str) -> None:
+        if task.name in self.started and self.screen is not None:
+            self.screen.end(task.name, word, time.monotonic() - self.started.pop(task.name))
+
+    def skip_uptodate(self, task: Any) -> None: ...
+
+    def skip_ignore(self, task: Any) -> None: ...
+
+    def cleanup_error(self, exception: Any) -> None:
+        self.out.write(f"{exception}\n")
+
+    def runtime_error(self, msg: str) -> None:
+        self.out.write(f"{msg}\n")
+
+    def teardown_task(self, task: Any) -> None: ...
+
+    def complete_run(self) -> None:
+        if self.screen is not None:
+            self.screen.close()
+        agents, refused = load(settings()[0])
+        shown = [agent for agent in agents if agent.name in self.selected or set(self.selected) & set(KINDS)]
+        failed = {task.meta["agent"]: task.meta["step"] for task, _ in self.failures if task.meta}
+        elapsed = time.monotonic() - self.begun
+        report.table(self.out, shown, self.root, failed, [name for name, _ in refused])
+        report.closing(self.out, self.ran, len(self.failures), len(self.blocked), elapsed)
+        if self.locked is not None:
+            self.locked.__exit__(None, None, None)
+
+
+def settings() -> tuple[Path, Path]:
+    """Folders of the configs and of the artifacts: ``./doit configs=… artifacts=…``, relative to this clone."""
+    from doit import get_var
+
+    chosen = (get_var("configs", "configs"), get_var("artifacts", "artifacts"))
+    found = [ROOT / folder for folder in chosen]
+    return found[0], found[1]
+
+
+def stop_on_sigterm() -> None:
+    """A cancelled run ends as an interrupted one does: doit then keeps what it knows, and children end."""
+
+    def interrupt(signum: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+

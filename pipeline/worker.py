@@ -1,0 +1,220 @@
+"""The only entry inside a toolchain: one job, from a JSON file, in a fresh process or a fork of a warm one.
+
+    python -m pipeline.worker JOB              do one job
+    python -m pipeline.worker --warm IMPORT …  import, then fork a child for every job named on standard input
+    python -m pipeline.worker --decide JOB     load an artifact, then answer observations over the standard pipes
+
+A job names what to ``do`` and the folders and settings for it. Its result, at the path it names, is ``{}`` or
+an error of :mod:`pipeline.errors`. A warm process answers each job with two lines of JSON: the child's pid,
+then how it ended. The child has only imported what the warm process had, so no job can leak into the next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from pipeline import contract as contracts
+from pipeline import errors
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def convert(job: dict[str, Any]) -> None:
+    """Run a hop: ``source`` -> ``target``, and write the target's contract."""
+    source, target = Path(job["source"]), Path(job["target"])
+    contract = contracts.load(source)
+    contract["kind"] = job["kind"]
+    contract["tools"] = {**contract.get("tools", {}), **job["tools"]}
+    if job["golden"]:
+        contract["golden"] = json.loads(Path(job["golden"]).read_text(encoding="utf-8"))["golden"]
+    hop = importlib.import_module(f"pipeline.hops.{job['module']}")
+    hop.convert(source, target, contract, job["settings"])
+    contracts.dump(contract, target)
+
+
+def run(job: dict[str, Any]) -> None:
+    """Run an artifact on stored observations -> ``outputs.npz``."""
+    import numpy as np
+
+    artifact = Path(job["source"])
+    contract = contracts.load(artifact)
+    answer = _load(job, contract)
+    with np.load(job["observations"]) as stored:
+        observations = {name: stored[name] for name in stored.files}
+    outputs = contracts.decide(contract, answer, observations)
+    np.savez(Path(job["target"]) / "outputs.npz", **outputs)  # type: ignore[arg-type]
+
+
+def read(job: dict[str, Any]) -> None:
+    """Open an archive -> the ``sb3`` artifact."""
+    from pipeline.agents import jobs
+
+    jobs.read(Path(job["target"]), job["settings"])
+
+
+def train(job: dict[str, Any]) -> None:
+    """Train by a recipe -> an archive."""
+    from pipeline.agents import training
+
+    training.train(Path(job["target"]), job["settings"])
+
+
+def observe(job: dict[str, Any]) -> None:
+    """Observations and the reference's answers to them."""
+    from pipeline.agents import jobs
+
+    jobs.observe(Path(job["source"]), Path(job["target"]), job["settings"])
+
+
+def evaluate(job: dict[str, Any]) -> None:
+    """Closed-loop episodes; the artifact answers from a process of its own toolchain."""
+    from pipeline.agents import jobs
+
+    with _deciding(job["command"]) as policy:
+        jobs.evaluate(Path(job["source"]), Path(job["target"]), policy, job["settings"])
+
+
+JOBS = {function.__name__: function for function in (convert, run, read, train, observe, evaluate)}
+
+
+def _load(job: dict[str, Any], contract: dict[str, Any]) -> contracts.Run:
+    runtime = importlib.import_module(f"pipeline.runtimes.{job['runtime']}")
+    answer: contracts.Run = runtime.load(Path(job["source"]), contract, job["needs"])
+    return answer
+
+
+@contextlib.contextmanager
+def _deciding(command: list[str]) -> Iterator[Any]:
+    """A process that answers [batch, ...] observations with actions."""
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
+        answers, questions = process.stdout, process.stdin
+
+        def policy(observation: np.ndarray) -> np.ndarray:
+            try:
+                _send(questions, observation.astype("float32"))
+                return _receive(answers)
+            except (OSError, EOFError):
+                raise errors.ConverterFailed("the artifact's process ended in the middle of an episode") from None
+
+        yield policy
+        questions.close()
+
+
+def decide(job: dict[str, Any]) -> None:
+    """The other side of :func:`_deciding`."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a runtime prints must not end up between the answers
+    contract = contracts.load(Path(job["source"]))
+    answer = _load(job, contract)
+    while True:
+        try:
+            observation = _receive(sys.stdin.buffer)
+        except EOFError:
+            return
+        _send(answers, contracts.decide(contract, answer, {"observation": observation})["action"])
+
+
+def _send(pipe: IO[bytes], array: np.ndarray) -> None:
+    """Eight bytes of length, then the array in numpy's file format."""
+    import numpy as np
+
+    held = io.BytesIO()
+    np.save(held, array, allow_pickle=False)
+    pipe.write(len(held.getvalue()).to_bytes(8, "little") + held.getvalue())
+    pipe.flush()
+
+
+def _receive(pipe: IO[bytes]) -> np.ndarray:
+    import numpy as np
+
+    length = int.from_bytes(pipe.read(8), "little")
+    if not length:
+        raise EOFError
+    array: np.ndarray = np.load(io.BytesIO(pipe.read(length)), allow_pickle=False)
+    return array
+
+
+def execute(path: Path) -> int:
+    """Do the job in this process; everything that is printed goes to the job's log."""
+    job = json.loads(path.read_text(encoding="utf-8"))
+    log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    result: dict[str, str] = {}
+    try:
+        JOBS[job["do"]](job)
+    except errors.SlipwayError as error:
+        result = error.to_json()
+    except OSError as error:
+        traceback.print_exc()
+        result = _from_os(error).to_json()
+    except Exception as error:
+        traceback.print_exc()
+        line = f"{type(error).__name__}: {str(error).strip().split(chr(10))[0]}"
+        result = errors.ConverterFailed(line[:300]).to_json()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    Path(job["result"]).write_text(json.dumps(result), encoding="utf-8")
+    return 1 if result else 0
+
+
+def _from_os(error: OSError) -> errors.SlipwayError:
+    import errno
+
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return errors.DiskFull("the disk is full", file=error.filename or "")
+    return errors.ConverterFailed(f"{type(error).__name__}: {error.strerror or error}", file=error.filename or "")
+
+
+def warm(imports: list[str]) -> None:
+    """Import, then fork a child for every line of standard input, one after the other."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    for name in imports:
+        importlib.import_module(name)
+    print(json.dumps({"ready": True}), file=answers, flush=True)
+    while line := sys.stdin.readline():
+        child = os.fork()
+        if not child:
+            _die_with_parent()
+            os._exit(execute(Path(line.strip())))
+        print(json.dumps({"pid": child}), file=answers, flush=True)
+        _, status, usage = os.wait4(child, 0)
+        ended = {"exit": os.waitstatus_to_exitcode(status), "peak_kib": usage.ru_maxrss}
+        print(json.dumps(ended), file=answers, flush=True)
+
+
+def _die_with_parent() -> None:
+    """On Linux, ask for SIGKILL when the parent dies, so that a killed run leaves no stray process."""
+    if sys.platform == "linux":
+        import ctypes
+        import signal
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def main(arguments: list[str]) -> int:
+    _die_with_parent()
+    if arguments[0] == "--warm":
+        warm(arguments[1:])
+        return 0
+    if arguments[0] == "--decide":
+        decide(json.loads(Path(arguments[1]).read_text(encoding="utf-8")))
+        return 0
+    return execute(Path(arguments[0]))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
