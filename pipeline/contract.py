@@ -51,13 +51,17 @@ def prologue(steps: list[dict[str, Any]], observation: np.ndarray) -> np.ndarray
     """
     import numpy as np
 
+    shape = observation.shape[1:]
     for step in steps:
-        if step["op"] != "normalize":
+        if step["op"] == "normalize":
+            mean, variance = (np.array(step[key]).reshape(shape) for key in ("mean", "variance"))
+            scaled = (observation - mean) / np.sqrt(variance + step["epsilon"])
+            observation = np.clip(scaled, -step["clip"], step["clip"])
+        elif step["op"] == "equalize":
+            middle, half = (np.array(step[key]).reshape(shape) for key in ("middle", "half"))
+            observation = (observation - middle) / half
+        else:
             raise ValueError(f"unknown prologue step {step['op']!r}")
-        shape = observation.shape[1:]
-        mean, variance = (np.array(step[key]).reshape(shape) for key in ("mean", "variance"))
-        scaled = (observation - mean) / np.sqrt(variance + step["epsilon"])
-        observation = np.clip(scaled, -step["clip"], step["clip"])
     return observation.astype(np.float32)
 
 

@@ -155,6 +155,20 @@ class Exported(nn.Module):
         return tuple(found[name] for name in self.outputs)
 
 
+    def equalize(self, middle: torch.Tensor, half: torch.Tensor) -> None:
+        """Fold ``x = x' * half + middle`` into the first layer, so that it takes the equalized ``x'``.
+
+        :param middle: of each dimension's range, flat, float64
+        :param half: of each dimension's range, flat, float64
+        """
+        first = next(layer for layer in [*flat(self.trunk), *flat(self.head)] if not isinstance(layer, nn.Flatten))
+        if not isinstance(first, MatMulAdd):
+            raise TypeError(f"the first layer is {type(first).__name__}, which cannot take equalized inputs")
+        weight = first.weight.double()
+        first.bias.copy_(first.bias.double() + middle @ weight)
+        first.weight.copy_(weight * half[:, None])
+
+
 def _step(step: dict[str, Any], integer: torch.dtype) -> nn.Module:
     op = step["op"]
     if op == "argmax":

@@ -7,9 +7,11 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline import contract as contracts
 from pipeline import errors
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx
     import torch
 
@@ -21,7 +23,8 @@ FIRST_DYNAMO_OPSET = 18
 def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict[str, Any]) -> None:
     """Write ``policy.onnx`` with a dynamic batch, and the contract in its metadata as ``slipway``.
 
-    :param settings: ``opset``; ``part``, "policy" or "core"; ``integer``, the dtype of a Discrete action
+    :param settings: ``opset``; ``part``, "policy" or "core"; ``integer``, the dtype of a Discrete action;
+        ``calibration``, for a core whose inputs are to be equalized, folder of the agent's rollouts
     """
     import onnx
     import torch
@@ -35,6 +38,13 @@ def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict
         contract["outputs"] = [o for o in contract["outputs"] if o["name"] == contract["decision"]]
     outputs = [output["name"] for output in contract["outputs"]]
     module = modules.Exported(parts, contract["part"], outputs, shape, getattr(torch, settings["integer"]))
+    if "calibration" in settings:
+        middle, half = _ranges(Path(settings["calibration"]), contract["prologue"])
+        module.equalize(torch.from_numpy(middle), torch.from_numpy(half))
+        contract["prologue"] = [
+            *contract["prologue"],
+            {"op": "equalize", "middle": middle.tolist(), "half": half.tolist()},
+        ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's deprecation notes and tracer hints; the check decides
         _export(module, target / FILE, settings["opset"], torch.zeros(2, *shape))
@@ -50,6 +60,22 @@ def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict
     entry.key, entry.value = "slipway", json.dumps(contract, sort_keys=True, separators=(",", ":"))
     onnx.checker.check_model(model, full_check=True)
     (target / FILE).write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _ranges(calibration: Path, prologue: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+    """Middle and half of each normalized dimension's range in the rollouts, flat, float64.
+
+    One integer scale serves a whole input tensor: unequalized, a velocity of ±0.07 beside a position of ±1.2
+    gets few of the 256 levels. A dimension that never varied keeps its unit.
+    """
+    import numpy as np
+
+    with np.load(calibration / "observations.npz") as stored:
+        values = contracts.prologue(prologue, stored["observation"])
+    flat = values.reshape(len(values), -1).astype(np.float64)
+    least, most = flat.min(axis=0), flat.max(axis=0)
+    half = (most - least) / 2
+    return (most + least) / 2, np.where(half > 1e-6, half, 1.0)
 
 
 def _export(module: torch.nn.Module, path: Path, opset: int, sample: torch.Tensor) -> None:

@@ -22,7 +22,7 @@ def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict
 
     :raises errors.UnsupportedPolicy: an activation that the NumPy policy does not have
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     from pipeline.agents import jobs, modules
 
@@ -32,7 +32,7 @@ def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict
         layer, weights = _layer(module, f"layers.{index}")
         layers.append(layer)
         tensors.update(weights)
-    save_file(tensors, target / FILES[0])
+    (target / FILES[0]).write_bytes(save(tensors))
     architecture = {"layers": layers, "prologue": contract["prologue"], "epilogue": contract["epilogue"]}
     architecture["decision"] = contract["decision"]
     (target / FILES[1]).write_text(json.dumps(architecture, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,8 +1,8 @@
-"""The NumPy policy that lies in a weights artifact, run as a user would: imported from the folder."""
+"""The NumPy policy that lies in a weights artifact, run as a user would, from the folder."""
 
 from __future__ import annotations
 
-import importlib.util
+import runpy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,6 @@ if TYPE_CHECKING:
 
 
 def load(artifact: Path, contract: Mapping[str, Any], needs: Mapping[str, str]) -> Run:
-    spec = importlib.util.spec_from_file_location("numpy_policy", artifact / "numpy_policy.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    run: Run = module.NumpyPolicy(artifact)
+    defined = runpy.run_path(str(artifact / "numpy_policy.py"))
+    run: Run = defined["NumpyPolicy"](artifact)
     return run
