@@ -1,6 +1,9 @@
 """Slipway's tasks. ``./doit`` builds every agent of ``configs/``, ``./doit list`` shows the map of the chain."""
 
+from collections.abc import Iterator
+
 from pipeline import tasks
+from pipeline.tasks import Task
 
 tasks.stop_on_sigterm()
 CONFIGS, ARTIFACTS = tasks.settings()
@@ -18,34 +21,34 @@ DOIT_CONFIG = {
 }
 
 
-def task_agents():
+def task_agents() -> Iterator[Task]:
     """Every agent with its steps."""
     yield from tasks.for_agents(AGENTS, ARTIFACTS)
     yield from tasks.for_refused(REFUSED)
 
 
-def task_kinds():
+def task_kinds() -> Iterator[Task]:
     """Every kind of artifact, for all agents."""
     yield from tasks.for_kinds(AGENTS)
 
 
-def task_train():
+def task_train() -> Iterator[Task]:
     """train an agent anew by the recipe in its config"""
     yield from tasks.for_training(AGENTS, ARTIFACTS)
 
 
-def task_toolchains():
+def task_toolchains() -> Iterator[Task]:
     """the environments that the steps run in, from the locks in requirements/"""
     yield from tasks.for_toolchains()
 
 
-def task_test():
+def task_test() -> Task:
     """Run the tests."""
     calls = [["-m", "pytest"]]
     return tasks.program("run the tests; arguments after -- go to pytest", calls, after=("toolchains",))
 
 
-def task_lint():
+def task_lint() -> Task:
     """Check style and types."""
     calls = [["-m", "ruff", "check", "."], ["-m", "ruff", "format", "--check", "."], ["-m", "mypy"]]
     return tasks.program("ruff and mypy", calls, after=("toolchains:test",))

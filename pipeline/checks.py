@@ -44,21 +44,23 @@ def compare(
     outputs = {name: values[judged] for name, values in outputs.items()}
     names = _names(contract)
     relative = limits.relative if isinstance(limits, Tolerance) else 0.0
+    granted = {name: relative * _magnitude(reference, name, contract) for name in names}
     figures: dict[str, Any] = {
         "observations": len(reference["action"]),
-        "outputs": {name: _errors(outputs[name], reference[name], relative) for name in names},
+        "outputs": {name: _errors(outputs[name], reference[name], granted[name]) for name in names},
     }
     if previous is not None:
         shared = [name for name in names if name in previous and previous[name][judged].shape == outputs[name].shape]
-        figures["drift"] = {name: _errors(outputs[name], previous[name][judged], 0.0)["max"] for name in shared}
+        figures["drift"] = {name: _errors(outputs[name], previous[name][judged])["max"] for name in shared}
     discrete = contract["action_space"]["type"] == "Discrete"
     if discrete:
-        figures["decisions"] = _decisions(reference, outputs, contract["decision"], limits)
+        figures["decisions"] = _decisions(reference, outputs, contract, limits)
     if isinstance(limits, Tolerance):
         reasons = _beyond_tolerance(figures, limits, discrete)
     else:
-        reasons = _beyond_bound(figures, reference, outputs, contract, limits, discrete)
-        reasons += _beyond_return(figures, returns, limits)
+        apart = _beyond_bound(figures, reference, outputs, contract, limits, discrete)
+        reasons = _beyond_return(figures, returns, limits) if returns else apart
+        figures["judged_by"] = "closed loop" if returns else "bound, the config names no environment"
     return Verdict("failed" if reasons else "passed", "; ".join(reasons), figures)
 
 
@@ -91,13 +93,26 @@ def _misfit(reference: Arrays, outputs: Arrays, contract: Mapping[str, Any]) -> 
     return ""
 
 
-def _errors(got: np.ndarray, want: np.ndarray, relative: float) -> dict[str, Any]:
-    """Absolute errors over all observations, and the absolute tolerance that would have been needed."""
+def _magnitude(reference: Arrays, name: str, contract: Mapping[str, Any]) -> np.ndarray:
+    """What a relative tolerance is relative to: the value itself, or for a difference what it is a difference of.
+
+    Centered Q values near 0 carry the rounding of the Q values near 100 that they were centered from.
+    """
     import numpy as np
 
-    wide = want.astype(np.float64)
-    error = np.abs(got.astype(np.float64) - wide)
-    needed = error - relative * np.abs(wide)
+    if name == contract["decision"] and "centered" in contract:
+        return np.abs(reference[contract["centered"]].astype(np.float64)).max(axis=1, keepdims=True)
+    return np.abs(reference[name].astype(np.float64))
+
+
+def _errors(got: np.ndarray, want: np.ndarray, granted: np.ndarray | float = 0.0) -> dict[str, Any]:
+    """Absolute errors over all observations, and the absolute tolerance that would have been needed beside
+    what was granted relative to the values.
+    """
+    import numpy as np
+
+    error = np.abs(got.astype(np.float64) - want.astype(np.float64))
+    needed = error - granted
     worst = int(needed.reshape(len(needed), -1).max(axis=1).argmax())
     return {
         "max": float(error.max()),
@@ -110,16 +125,19 @@ def _errors(got: np.ndarray, want: np.ndarray, relative: float) -> dict[str, Any
     }
 
 
-def _decisions(reference: Arrays, outputs: Arrays, decision: str, limits: Tolerance | Bound) -> dict[str, Any]:
+def _decisions(
+    reference: Arrays, outputs: Arrays, contract: Mapping[str, Any], limits: Tolerance | Bound
+) -> dict[str, Any]:
     """Equal decisions, and those that differ only where the two best actions are within the tolerance."""
     import numpy as np
 
-    ranked = np.sort(reference[decision].astype(np.float64), axis=1)
+    ranked = np.sort(reference[contract["decision"]].astype(np.float64), axis=1)
     gap = ranked[:, -1] - ranked[:, -2] if ranked.shape[1] > 1 else np.full(len(ranked), np.inf)
     differ = reference["action"] != outputs["action"]
     allowed = np.zeros(len(gap))
     if isinstance(limits, Tolerance):
-        allowed = 2 * (limits.absolute + limits.relative * np.abs(ranked).max(axis=1))
+        magnitude = _magnitude(reference, contract["decision"], contract).max(axis=1)
+        allowed = 2 * (limits.absolute + limits.relative * magnitude)
     excused = differ & (gap <= allowed)
     wrong = np.flatnonzero(differ & ~excused)
     return {
@@ -178,12 +196,9 @@ def _beyond_bound(
     return [] if share <= limits.action else [reason]
 
 
-def _beyond_return(figures: dict[str, Any], returns: Mapping[str, list[float]] | None, limits: Bound) -> list[str]:
+def _beyond_return(figures: dict[str, Any], returns: Mapping[str, list[float]], limits: Bound) -> list[str]:
     import numpy as np
 
-    if not returns:
-        figures["closed_loop"] = "not run: the config names no environment"
-        return []
     mean = {name: float(np.mean(values)) for name, values in returns.items()}
     scale = max(abs(mean["source"] - mean["random"]), 1e-9)
     kept = 1 - (mean["source"] - mean["artifact"]) / scale

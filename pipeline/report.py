@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pipeline import steps
 from pipeline.hops import HOPS, wanted
 from pipeline.spec import Agent, Hop, Verdict
+from pipeline.steps import of_hop
 
 MARKS = {"passed": "✓", "failed": "✗", "not_run": "–", "missing": "·"}
 
@@ -60,7 +60,7 @@ def verdicts(agent: Agent, root: Path, hop: Hop) -> list[tuple[str, Verdict | No
     """Runtime and verdict of each check of a hop, as stored."""
     found = []
     for runtime in hop.runtimes:
-        stored = steps.verdict(root / agent.name / hop.kind / runtime / steps.VERDICT)
+        stored = of_hop.verdict(root / agent.name / hop.kind / runtime / of_hop.VERDICT)
         found.append((runtime, stored[0] if stored else None))
     return found
 
@@ -131,5 +131,3 @@ def closing(out: Any, ran: int, failures: int, blocked: int, seconds: float) -> 
     else:
         out.write("everything is up to date\n")
     out.flush()
-
-

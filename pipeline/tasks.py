@@ -15,6 +15,8 @@ from doit.exceptions import TaskFailed
 from pipeline import artifacts, config, errors, report, steps, toolchains
 from pipeline.hops import HOPS, KINDS, wanted
 from pipeline.spec import Agent
+from pipeline.steps import of_hop
+from pipeline.steps.making import Step
 
 Task = dict[str, Any]
 
@@ -60,7 +62,7 @@ def for_agents(agents: list[Agent], root: Path) -> Iterator[Task]:
         for step in steps.steps(agent, root):
             yield _for_step(agent, step)
         for hop in wanted(agent.targets):
-            names = [f"{agent.name}:{name}" for name in steps.checks_of(hop.kind)]
+            names = [f"{agent.name}:{name}" for name in of_hop.checks_of(hop.kind)]
             doc = f"{hop.source} → {hop.kind}, run and checked"
             yield {"basename": agent.name, "name": hop.kind, "doc": doc, "actions": None, "task_dep": names}
 
@@ -71,7 +73,7 @@ def _describe(agent: Agent) -> str:
     return f"{made}{acts} → {len(wanted(agent.targets))} kinds of artifact"
 
 
-def _for_step(agent: Agent, step: steps.Step) -> Task:
+def _for_step(agent: Agent, step: Step) -> Task:
     needs = [name for name in step.toolchains if not (name == "torch" and agent.python)]
     return {
         "basename": agent.name,
@@ -273,5 +275,3 @@ def stop_on_sigterm() -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
-
-

@@ -52,7 +52,8 @@ TOOLCHAINS = {
         Toolchain(
             "torch",
             ("requirements/torch.txt", "requirements/torch.in"),
-            ("torch", "stable_baselines3", "sb3_contrib", "gymnasium", "onnx", "onnxscript", "safetensors.torch"),
+            # torch._dynamo takes a second, and whoever makes an optimizer imports it: SB3 with every policy.
+            ("torch._dynamo", "stable_baselines3", "sb3_contrib", "gymnasium", "onnxscript", "safetensors.torch"),
             ("torch", "stable-baselines3", "gymnasium", "onnx", "onnxscript", "numpy"),
             "Stable-Baselines3, torch, onnx: reads agents, runs environments, exports",
         ),

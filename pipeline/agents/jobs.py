@@ -118,6 +118,8 @@ def observe(source: Path, target: Path, settings: dict[str, Any]) -> None:
         further = rollouts.edges(contract, observation, settings["edges"], settings["seed"])
         observation = np.concatenate([observation, further])
     names = [output["name"] for output in contract["outputs"]]
+    if contract["action_space"]["type"] == "Discrete":
+        names.append("preferences")
     answered = reference.outputs({"observation": observation}, names)
     np.savez(target / "observations.npz", observation=observation.astype(np.float32))
     np.savez(target / "reference.npz", **answered)  # type: ignore[arg-type]

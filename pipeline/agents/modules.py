@@ -40,6 +40,10 @@ class Normalize(nn.Module):
         variance = torch.tensor(step["variance"], dtype=torch.float64).reshape(shape)
         scale = 1 / torch.sqrt(variance + step["epsilon"])
         rest = mean - mean.float().double()
+        self.mean: torch.Tensor
+        self.scale: torch.Tensor
+        self.low: torch.Tensor
+        self.high: torch.Tensor
         self.register_buffer("mean", mean.float())
         self.register_buffer("scale", scale.float())
         self.rest: torch.Tensor | None
@@ -59,6 +63,8 @@ class Clip(nn.Module):
 
     def __init__(self, low: list[Any], high: list[Any]) -> None:
         super().__init__()
+        self.low: torch.Tensor
+        self.high: torch.Tensor
         self.register_buffer("low", torch.tensor([float(v) for v in low], dtype=torch.float32))
         self.register_buffer("high", torch.tensor([float(v) for v in high], dtype=torch.float32))
 
@@ -72,6 +78,7 @@ class Unscale(nn.Module):
     def __init__(self, low: list[Any], high: list[Any]) -> None:
         super().__init__()
         lower, upper = (torch.tensor([float(v) for v in side], dtype=torch.float64) for side in (low, high))
+        self.reach: torch.Tensor
         self.register_buffer("reach", ((upper - lower) / 2).float())
         middle = ((upper + lower) / 2).float()
         self.middle: torch.Tensor | None
@@ -108,6 +115,7 @@ class Constant(nn.Module):
 def mean_of_quantiles(net: nn.Sequential, quantiles: int) -> nn.Sequential:
     """``quantile_net(x).mean(1)``: the mean is linear, so it is folded into the last layer."""
     *body, last = net
+    assert isinstance(last, nn.Linear)
     folded = nn.Linear(last.in_features, last.out_features // quantiles)
     with torch.no_grad():
         weight = last.weight.double().reshape(quantiles, -1, last.in_features).mean(0)
@@ -154,7 +162,6 @@ class Exported(nn.Module):
             found["action"] = self.epilogue(decision)
         return tuple(found[name] for name in self.outputs)
 
-
     def equalize(self, middle: torch.Tensor, half: torch.Tensor) -> None:
         """Fold ``x = x' * half + middle`` into the first layer, so that it takes the equalized ``x'``.
 
@@ -167,6 +174,18 @@ class Exported(nn.Module):
         weight = first.weight.double()
         first.bias.copy_(first.bias.double() + middle @ weight)
         first.weight.copy_(weight * half[:, None])
+
+    def center(self) -> None:
+        """Fold ``x - mean(x)`` over the actions into the last layer: argmax and softmax stay as they are.
+
+        One integer scale serves all outputs: Q values near 100 that differ by 0.1 would share one level.
+        """
+        last = flat(self.head)[-1]
+        if not isinstance(last, MatMulAdd):
+            raise TypeError(f"the last layer is {type(last).__name__}, which cannot be centered")
+        weight, bias = last.weight.double(), last.bias.double()
+        last.weight.copy_(weight - weight.mean(dim=1, keepdim=True))
+        last.bias.copy_(bias - bias.mean())
 
 
 def _step(step: dict[str, Any], integer: torch.dtype) -> nn.Module:

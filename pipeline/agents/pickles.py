@@ -44,8 +44,10 @@ _POLICIES = {
     "sb3_contrib.qrdqn.policies": ("QRDQNPolicy", "CnnPolicy", "MultiInputPolicy"),
     "sb3_contrib.tqc.policies": ("TQCPolicy", "CnnPolicy", "MultiInputPolicy"),
 }
-_ACTIVATIONS = ("CELU", "ELU", "GELU", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU", "Mish", "ReLU")
-_ACTIVATIONS += ("ReLU6", "SELU", "SiLU", "Sigmoid", "Softplus", "Softsign", "Tanh")
+_ACTIVATIONS = (
+    *("CELU", "ELU", "GELU", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU", "Mish", "ReLU"),
+    *("ReLU6", "SELU", "SiLU", "Sigmoid", "Softplus", "Softsign", "Tanh"),
+)
 _OPTIMIZERS = ("adam.Adam", "adamw.AdamW", "rmsprop.RMSprop", "sgd.SGD")
 
 ALLOWED: frozenset[tuple[str, str]] = frozenset(

@@ -56,9 +56,15 @@ class Reference:
         return action
 
     def outputs(self, observations: Mapping[str, np.ndarray], names: list[str]) -> Outputs:
-        """``action`` and the named further outputs, each from SB3's own functions."""
+        """``action`` and the named further outputs, each from SB3's own functions.
+
+        ``preferences`` are logits or Q values less their mean over the actions, as an integer core answers.
+        """
         observation = observations["observation"]
         found = {"action": self.predict(observation), **self._inner(self.normalize(observation))}
+        if self.archive.action_space["type"] == "Discrete":
+            decided = found[self.parts.decision]
+            found["preferences"] = decided - decided.mean(axis=1, keepdims=True)
         return {name: found[name] for name in names}
 
     def _inner(self, normalized: np.ndarray) -> Outputs:

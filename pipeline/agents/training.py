@@ -43,5 +43,3 @@ def train(target: Path, settings: dict[str, Any]) -> None:
     model.save(target / "agent.zip")
     if isinstance(venv, VecNormalize):
         venv.save(str(target / "vecnormalize.pkl"))
-
-

@@ -1,8 +1,8 @@
 """A Stable-Baselines3 policy in NumPy, from its weights alone. Copy this file wherever you need it.
 
-    policy = NumpyPolicy("artifacts/cartpole_ppo/weights")
-    outputs = policy({"observation": observations})      # [batch, ...] in the environment's units
-    outputs["action"]                                    # as SB3's predict(deterministic=True)
+policy = NumpyPolicy("artifacts/cartpole_ppo/weights")
+outputs = policy({"observation": observations})      # [batch, ...] in the environment's units
+outputs["action"]                                    # as SB3's predict(deterministic=True)
 """
 
 import json

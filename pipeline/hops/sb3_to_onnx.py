@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,8 @@ if TYPE_CHECKING:
     import onnx
     import torch
 
+    from pipeline.agents import modules
+
 FILE = "policy.onnx"
 # The TorchScript-based exporter writes opset 14 itself; the newer one writes from 18 on.
 FIRST_DYNAMO_OPSET = 18
@@ -24,7 +25,7 @@ def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict
     """Write ``policy.onnx`` with a dynamic batch, and the contract in its metadata as ``slipway``.
 
     :param settings: ``opset``; ``part``, "policy" or "core"; ``integer``, the dtype of a Discrete action;
-        ``calibration``, for a core whose inputs are to be equalized, folder of the agent's rollouts
+        ``calibration``, for a core, folder of the agent's rollouts
     """
     import onnx
     import torch
@@ -36,18 +37,14 @@ def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict
     contract["part"] = settings["part"]
     if settings["part"] == "core":
         contract["outputs"] = [o for o in contract["outputs"] if o["name"] == contract["decision"]]
+    names = [output["name"] for output in contract["outputs"]]
+    module = modules.Exported(parts, contract["part"], names, shape, getattr(torch, settings["integer"]))
+    if settings["part"] == "core":
+        _for_integers(module, contract, Path(settings["calibration"]))
     outputs = [output["name"] for output in contract["outputs"]]
-    module = modules.Exported(parts, contract["part"], outputs, shape, getattr(torch, settings["integer"]))
-    if "calibration" in settings:
-        middle, half = _ranges(Path(settings["calibration"]), contract["prologue"])
-        module.equalize(torch.from_numpy(middle), torch.from_numpy(half))
-        contract["prologue"] = [
-            *contract["prologue"],
-            {"op": "equalize", "middle": middle.tolist(), "half": half.tolist()},
-        ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's deprecation notes and tracer hints; the check decides
-        _export(module, target / FILE, settings["opset"], torch.zeros(2, *shape))
+        _export(module, outputs, target / FILE, settings["opset"], torch.zeros(2, *shape))
     model = onnx.load(target / FILE, load_external_data=False)
     _hold_to_request(model, settings["opset"])
     _strip(model)
@@ -57,9 +54,23 @@ def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict
     contract["opset"] = settings["opset"]
     contract["files"] = [FILE]
     entry = model.metadata_props.add()
-    entry.key, entry.value = "slipway", json.dumps(contract, sort_keys=True, separators=(",", ":"))
+    entry.key, entry.value = "slipway", contracts.text(contract)
     onnx.checker.check_model(model, full_check=True)
     (target / FILE).write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _for_integers(module: modules.Exported, contract: dict[str, Any], calibration: Path) -> None:
+    """Fold into the core what makes one integer scale per tensor enough, and say so in the contract."""
+    import torch
+
+    middle, half = _ranges(calibration, contract["prologue"])
+    module.equalize(torch.from_numpy(middle), torch.from_numpy(half))
+    step = {"op": "equalize", "middle": middle.tolist(), "half": half.tolist()}
+    contract["prologue"] = [*contract["prologue"], step]
+    if contract["action_space"]["type"] == "Discrete":
+        module.center()
+        contract["centered"] = contract["decision"]
+        contract["decision"] = contract["outputs"][0]["name"] = "preferences"
 
 
 def _ranges(calibration: Path, prologue: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
@@ -78,10 +89,9 @@ def _ranges(calibration: Path, prologue: list[dict[str, Any]]) -> tuple[np.ndarr
     return (most + least) / 2, np.where(half > 1e-6, half, 1.0)
 
 
-def _export(module: torch.nn.Module, path: Path, opset: int, sample: torch.Tensor) -> None:
+def _export(module: torch.nn.Module, outputs: list[str], path: Path, opset: int, sample: torch.Tensor) -> None:
     import torch
 
-    outputs: list[str] = module.outputs  # type: ignore[assignment]
     names: dict[str, Any] = {"input_names": ["observation"], "output_names": outputs}
     if opset >= FIRST_DYNAMO_OPSET:
         batch = torch.export.Dim("batch")

@@ -21,7 +21,7 @@ def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict
     module = modules.Exported(jobs.open_agent(source).parts, contract["part"], outputs, shape)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        traced = torch.jit.freeze(torch.jit.trace(module, torch.zeros(2, *shape)))
+        traced = torch.jit.freeze(torch.jit.trace(module, torch.zeros(2, *shape)))  # type: ignore[no-untyped-call]
         buffer = io.BytesIO()
         torch.jit.save(traced, buffer)
     (target / FILE).write_bytes(_without_paths(buffer.getvalue()))

@@ -30,9 +30,7 @@ def call(command: list[str], model: Path, inputs: Mapping[str, np.ndarray], name
         entries = []
         for index, (key, values) in enumerate(inputs.items()):
             (folder / f"in{index}").write_bytes(np.ascontiguousarray(values).tobytes())
-            entries.append(
-                {"name": key, "shape": list(values.shape), "dtype": str(values.dtype), "file": f"in{index}"}
-            )
+            entries.append({"name": key, "shape": list(values.shape), "dtype": str(values.dtype), "file": f"in{index}"})
         job = {"model": str(model.resolve()), "inputs": entries, "outputs": names}
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
         done = subprocess.run([*command, str(folder)], capture_output=True, text=True)

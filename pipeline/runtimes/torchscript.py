@@ -16,7 +16,7 @@ def load(artifact: Path, contract: Mapping[str, Any], needs: Mapping[str, str]) 
     import torch
 
     torch.set_num_threads(1)
-    module = torch.jit.load(str(artifact / contract["files"][0]), map_location="cpu")
+    module = torch.jit.load(str(artifact / contract["files"][0]), map_location="cpu")  # type: ignore[no-untyped-call]
     names = [output["name"] for output in contract["outputs"]]
 
     def run(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

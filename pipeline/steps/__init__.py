@@ -1,0 +1,39 @@
+"""The steps of an agent: what to do, from what, and whether it is done. Knows nothing of doit.
+
+Of each hop three: convert, run (in each runtime), check. A step is fresh when its manifest says that it was
+made from the same inputs, settings, toolchain and code, and its files are whole.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.hops import wanted
+from pipeline.runtimes import RUNTIMES
+from pipeline.spec import Agent
+from pipeline.steps import of_agent, of_hop
+from pipeline.steps.making import Step
+
+
+def steps(agent: Agent, root: Path) -> list[Step]:
+    """All steps of an agent, in order.
+
+    :param root: the artifacts folder
+    """
+    home = root / agent.name
+    hops = wanted(agent.targets)
+    found = [] if agent.zip else [of_agent.train(agent, home)]
+    found.append(of_agent.read(agent, home))
+    found.append(of_agent.observe(agent, home, of_agent.OBSERVATIONS))
+    if any(of_agent.CALIBRATION in hop.inputs for hop in hops):
+        found.append(of_agent.observe(agent, home, of_agent.CALIBRATION))
+    for hop in hops:
+        found.append(of_hop.convert(agent, home, hop))
+        for name in hop.runtimes:
+            found += [of_hop.run(agent, home, hop, RUNTIMES[name]), of_hop.check(agent, home, hop, name)]
+    return found
+
+
+def retrain(agent: Agent, root: Path) -> Step:
+    """The training of an agent's recipe, whether or not its archive is given."""
+    return of_agent.train(agent, root / agent.name)

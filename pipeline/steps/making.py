@@ -1,0 +1,130 @@
+"""What all steps share: how a folder is made from what it depends on, and how a job gets to its toolchain."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import artifacts, errors, processes, toolchains
+from pipeline.artifacts import Manifest
+from pipeline.spec import Agent
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do for an agent.
+
+    :param name: unique within the agent, e.g. "onnx:convert"
+    :param after: names of the steps that must have succeeded
+    :param toolchains: that it needs
+    :param fresh: whether there is nothing to do
+    :param act: does it; raises :class:`errors.SlipwayError`
+    :param record: the file that says it is done
+    """
+
+    name: str
+    says: str
+    after: tuple[str, ...]
+    toolchains: tuple[str, ...]
+    fresh: Callable[[], bool]
+    act: Callable[[], None]
+    record: Path
+
+
+def identity(agent: Agent, name: str) -> str:
+    """What a toolchain is, for a key: the digest of its lock, or the packages of the user's interpreter."""
+    if name == "torch" and agent.python:
+        return toolchains.foreign_identity(agent.python)
+    return toolchains.lock_digest(name)
+
+
+def job(agent: Agent, toolchain: str, job: dict[str, Any], log: Path) -> None:
+    """Run a job in a toolchain, or in the user's own interpreter where the config names one."""
+    interpreter = agent.python if toolchain == "torch" and agent.python else toolchains.python(toolchain)
+    begun = time.monotonic()
+    ended = processes.run(interpreter, toolchains.TOOLCHAINS[toolchain].imports, job, log, agent.timeout)
+    with log.open("a", encoding="utf-8") as file:
+        file.write(f"{job['do']}: {time.monotonic() - begun:.2f} s, peak {ended['peak_kib'] / 1024:.0f} MiB\n")
+
+
+def tools(agent: Agent, toolchain: str) -> dict[str, str]:
+    """Versions of the packages that matter in a toolchain."""
+    if toolchain == "torch" and agent.python:
+        return toolchains.foreign_versions(agent.python)
+    return toolchains.versions(toolchain)
+
+
+def files(folder: Path) -> dict[str, str]:
+    """Digests of an artifact's files, as its manifest has them: verified when its own step was."""
+    stored = artifacts.manifest(folder)
+    return {} if stored is None else stored.files
+
+
+def log_of(home: Path, name: str) -> Path:
+    """The empty log of a step, outside of what the step makes: it stays when the step fails."""
+    path = home / "log" / f"{name.replace(':', '.')}.txt"
+    with artifacts.writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("", encoding="utf-8")
+    return path
+
+
+def folder_step(
+    agent: Agent,
+    home: Path,
+    folder: Path,
+    name: str,
+    says: str,
+    *,
+    after: tuple[str, ...],
+    needs: tuple[str, ...],
+    key: Callable[[], dict[str, Any]],
+    make: Callable[[Path, Path], None],
+    source: Path | None = None,
+) -> Step:
+    """A step that makes one folder.
+
+    :param key: what the folder is made from
+    :param make: writes into a staging folder; its second argument is the log
+    :param source: folder that it is made from: if that one was not run, this one is not either
+    """
+
+    def act() -> None:
+        log = log_of(home, name)
+        status, reason = "built", ""
+        with artifacts.staging(folder) as staged:
+            try:
+                above = artifacts.manifest(source) if source else None
+                if above is not None and above.status == "not_run":
+                    raise errors.NotRun(above.reason)
+                make(staged, log)
+            except errors.NotRun as not_run:
+                status, reason = "not_run", not_run.what
+                shutil.rmtree(staged)
+                staged.mkdir()
+            except errors.SlipwayError as error:
+                raise error.at(agent=agent.name, hop=name, file=log) from None
+            versions = {} if status == "not_run" else tools(agent, needs[0])
+            entry = Manifest(key(), artifacts.digests(staged), status, reason, versions)
+            artifacts.commit(staged, folder, entry)
+
+    return Step(name, says, after, needs, lambda: artifacts.fresh(folder, key()), act, folder / artifacts.MANIFEST)
+
+
+def key_of(agent: Agent, toolchain: str, code: str, settings: dict[str, Any], **inputs: Any) -> dict[str, Any]:
+    """What a folder is made from.
+
+    :param code: digest of the code that makes it
+    :param settings: that the maker is given
+    :param inputs: digests by name
+    """
+    return {
+        "inputs": inputs,
+        "settings": settings,
+        "toolchain": {"name": toolchain, "lock": identity(agent, toolchain)},
+        "code": code,
+    }

@@ -1,0 +1,84 @@
+"""The steps before the chain: train, read, observe."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from pipeline import artifacts, fingerprint
+from pipeline.spec import Agent
+from pipeline.steps import making
+from pipeline.steps.making import Step
+
+SOURCE, RECIPE, OBSERVATIONS, CALIBRATION = "sb3", "recipe", "observations", "calibration"
+
+
+def train(agent: Agent, home: Path) -> Step:
+    """recipe -> ``recipe/``: an archive, and statistics if the recipe normalizes."""
+    settings = {
+        "recipe": dataclasses.asdict(agent.recipe),
+        "environment": dataclasses.asdict(agent.environment),
+    }
+
+    def key() -> dict[str, Any]:
+        return making.key_of(agent, "torch", fingerprint.code("pipeline.agents.training"), settings)
+
+    def make(staged: Path, log: Path) -> None:
+        making.job(agent, "torch", {"do": "train", "target": str(staged), "settings": settings}, log)
+
+    recipe = agent.recipe
+    says = f"train {recipe.algorithm} on {agent.environment.id} for {recipe.steps:,} steps"
+    place = home / RECIPE
+    return making.folder_step(agent, home, place, RECIPE, says, after=(), needs=("torch",), key=key, make=make)
+
+
+def read(agent: Agent, home: Path) -> Step:
+    """archive -> ``sb3/``: the archive, its statistics, and the contract that they imply."""
+    recipe = home / RECIPE
+
+    def given() -> dict[str, Any]:
+        """Paths of the archive and its statistics."""
+        if agent.zip:
+            return {"zip": agent.zip, "vecnormalize": agent.vecnormalize}
+        pkl = recipe / "vecnormalize.pkl"
+        return {"zip": str(recipe / "agent.zip"), "vecnormalize": str(pkl) if pkl.is_file() else "none"}
+
+    settings = {"agent": agent.name, "algorithm": agent.algorithm, "outputs": sorted(agent.outputs)}
+
+    def key() -> dict[str, Any]:
+        inputs = {
+            label: artifacts.digest(Path(path)) if path != "none" and Path(path).is_file() else "none"
+            for label, path in given().items()
+        }
+        return making.key_of(agent, "torch", fingerprint.code("pipeline.agents.jobs"), settings, **inputs)
+
+    def make(staged: Path, log: Path) -> None:
+        making.job(agent, "torch", {"do": "read", "target": str(staged), "settings": {**settings, **given()}}, log)
+
+    after = () if agent.zip else (RECIPE,)
+    says = "read the archive without executing it"
+    place = home / SOURCE
+    return making.folder_step(agent, home, place, SOURCE, says, after=after, needs=("torch",), key=key, make=make)
+
+
+def observe(agent: Agent, home: Path, name: str) -> Step:
+    """sb3 -> ``observations/`` or ``calibration/``: observations, and what ``predict`` answers."""
+    source = home / SOURCE
+    chosen = agent.observations if name == OBSERVATIONS else agent.calibration
+    settings = {"edges": 0, **dataclasses.asdict(chosen), "environment": dataclasses.asdict(agent.environment)}
+
+    def key() -> dict[str, Any]:
+        code = fingerprint.code("pipeline.agents.jobs")
+        return making.key_of(agent, "torch", code, settings, source=making.files(source))
+
+    def make(staged: Path, log: Path) -> None:
+        job = {"do": "observe", "source": str(source), "target": str(staged), "settings": settings}
+        making.job(agent, "torch", job, log)
+
+    says = {
+        OBSERVATIONS: "roll out the agent: observations to check on, and what predict answers",
+        CALIBRATION: "roll out the agent again: representative observations for int8",
+    }[name]
+    place, after = home / name, (SOURCE,)
+    return making.folder_step(agent, home, place, name, says, after=after, needs=("torch",), key=key, make=make)
