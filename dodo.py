@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 
 from pipeline import tasks
+from pipeline.reporter import Reporter
 from pipeline.tasks import Task
 
 tasks.stop_on_sigterm()
 CONFIGS, ARTIFACTS = tasks.settings()
 AGENTS, REFUSED = tasks.load(CONFIGS)
+Reporter.root, Reporter.agents, Reporter.refused = ARTIFACTS, AGENTS, [name for name, _ in REFUSED]
 
 DOIT_CONFIG = {
     "default_tasks": [agent.name for agent in AGENTS] + [task["basename"] for task in tasks.for_refused(REFUSED)],
@@ -16,7 +18,7 @@ DOIT_CONFIG = {
     "continue": True,
     "num_process": tasks.CORES,
     "par_type": "thread",
-    "reporter": tasks.Reporter,
+    "reporter": Reporter,
     "sort": "definition",
 }
 

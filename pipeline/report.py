@@ -11,49 +11,58 @@ from pipeline.hops import HOPS, wanted
 from pipeline.spec import Agent, Hop, Verdict
 from pipeline.steps import of_hop
 
+BEFORE = ("recipe", "sb3", "observations")
+LEGEND = "✓ decides as predict: equal decisions, or largest action error; % = return kept in closed loop; · not built"
 MARKS = {"passed": "✓", "failed": "✗", "not_run": "–", "missing": "·"}
 
 
 class Screen:
-    """Progress: on a terminal the last line shows what runs now and for how long; elsewhere lines are added."""
+    """Progress: on a terminal the last line shows what runs now and for how long; elsewhere a line is added for
+    every step that ended, and one when nothing has ended for a while.
+    """
+
+    QUIET = 15.0
 
     def __init__(self, out: Any) -> None:
         self.out = out
         self.live = hasattr(out, "isatty") and out.isatty()
         self.running: dict[str, float] = {}
+        self.spoken = time.monotonic()
         self.lock = threading.Lock()
         self.closed = threading.Event()
-        if self.live:
-            threading.Thread(target=self._redraw, daemon=True).start()
+        self.thread: threading.Thread | None = None
 
-    def start(self, name: str, doc: str) -> None:
+    def start(self, name: str) -> None:
         with self.lock:
             self.running[name] = time.monotonic()
-            if not self.live:
-                self.out.write(f"      … {name}  {doc}\n")
-                self.out.flush()
+            if self.thread is None:
+                self.thread = threading.Thread(target=self._watch, daemon=True)
+                self.thread.start()
 
-    def end(self, name: str, word: str, seconds: float) -> None:
+    def end(self, name: str, word: str, seconds: float, text: str = "") -> None:
         with self.lock:
             self.running.pop(name, None)
-            self.out.write(f"{self._wipe()}{seconds:6.1f} s {word} {name}\n")
-            self.out.flush()
+            self._write(f"{seconds:7.1f} s  {word:6}  {name}\n" + (f"{text}\n" if text else ""))
 
     def close(self) -> None:
         self.closed.set()
         with self.lock:
-            self.out.write(self._wipe())
+            self._write("")
 
-    def _wipe(self) -> str:
-        return "\r\033[K" if self.live else ""
+    def _write(self, text: str) -> None:
+        self.out.write(("\r\033[K" if self.live else "") + text)
+        self.out.flush()
+        self.spoken = time.monotonic()
 
-    def _redraw(self) -> None:
+    def _watch(self) -> None:
         while not self.closed.wait(0.2):
             with self.lock:
                 now = time.monotonic()
-                shown = "   ".join(f"{name} {now - since:.0f} s" for name, since in self.running.items())
-                self.out.write(f"{self._wipe()}  ▸ {shown}"[:160])
-                self.out.flush()
+                shown = ", ".join(f"{name} {now - since:.0f} s" for name, since in self.running.items())
+                if self.live:
+                    self._write(f"        ▸ {shown}"[:150])
+                elif shown and now - self.spoken > self.QUIET:
+                    self._write(f"           running: {shown}\n")
 
 
 def verdicts(agent: Agent, root: Path, hop: Hop) -> list[tuple[str, Verdict | None]]:
@@ -91,25 +100,46 @@ def figure(verdict: Verdict) -> str:
     return f"{figures['outputs']['action']['max']:.0e}"
 
 
-def table(out: Any, agents: list[Agent], root: Path, failed: dict[str, str], refused: list[str]) -> None:
-    """Write agents × kinds. Nothing where no agent was asked for."""
+def table(
+    out: Any, agents: list[Agent], root: Path, failed: set[str], blocked: set[str], refused: list[str]
+) -> None:
+    """Write agents × kinds. Nothing where no agent was asked for.
+
+    :param failed: names of the steps that failed in this run
+    :param blocked: names of the steps that this run did not reach
+    :param refused: agents whose config is refused
+    """
     if not agents and not refused:
         return
     rows = [["", *(hop.kind for hop in HOPS)]]
-    rows += [[agent.name, *(_cell(agent, root, hop, failed.get(agent.name, "")) for hop in HOPS)] for agent in agents]
+    for agent in agents:
+        before = [name for name in (*BEFORE, "calibration") if f"{agent.name}:{name}" in failed]
+        cells = [_cell(agent, root, hop, failed, blocked) for hop in HOPS]
+        rows.append([agent.name, *([f"✗ {before[0]}", *cells[1:]] if before else cells)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     out.write("\n")
     for row in rows:
         out.write("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() + "\n")
     for name in refused:
         out.write(f"{name}  ✗ its config is refused\n")
-    out.write("\n✓ decides as predict: equal decisions, or largest action error; % = return kept in closed loop\n")
+    out.write(f"\n{LEGEND}\n")
     for reason in sorted({reason for agent in agents for reason in _absences(agent, root)}):
         out.write(f"– not run: {reason}\n")
 
 
-def _cell(agent: Agent, root: Path, hop: Hop, failed: str) -> str:
-    return MARKS["failed"] if failed.partition(":")[0] == hop.kind else cell(agent, root, hop)
+def _cell(agent: Agent, root: Path, hop: Hop, failed: set[str], blocked: set[str]) -> str:
+    """What this run found; an old verdict of a step that was not reached is no finding."""
+    start = f"{agent.name}:{hop.kind}:"
+    if any(name.startswith(start) for name in failed):
+        return MARKS["failed"] + " " + _failed_figure(agent, root, hop)
+    if any(name.startswith(start) for name in blocked):
+        return MARKS["missing"]
+    return cell(agent, root, hop)
+
+
+def _failed_figure(agent: Agent, root: Path, hop: Hop) -> str:
+    found = [verdict for _, verdict in verdicts(agent, root, hop) if verdict is not None]
+    return next((figure(verdict) for verdict in found if verdict.status == "failed"), "")
 
 
 def _absences(agent: Agent, root: Path) -> list[str]:

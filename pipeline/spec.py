@@ -101,7 +101,7 @@ class Calibration:
 class Tolerance:
     """How far a full-precision artifact may be from ``predict``: ``|a - b| <= absolute + relative * |b|``."""
 
-    absolute: float = 1e-5
+    absolute: float = 5e-5
     relative: float = 1e-4
 
     def __post_init__(self) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from doit.exceptions import TaskFailed
 
-from pipeline import artifacts, config, errors, report, steps, toolchains
+from pipeline import config, errors, steps, toolchains
 from pipeline.hops import HOPS, KINDS, wanted
 from pipeline.spec import Agent
 from pipeline.steps import of_hop
@@ -174,89 +173,6 @@ def program(doc: str, calls: list[list[str]], after: tuple[str, ...]) -> Task:
         "verbosity": 2,
         "meta": {"agent": "", "step": ""},
     }
-
-
-class Reporter:
-    """doit's reporter: a line as each step starts and ends, then agents × kinds as a table.
-
-    On a terminal the line of what runs now is redrawn with its time; elsewhere lines are only added.
-    """
-
-    desc = "Slipway's lines and table"
-
-    def __init__(self, outstream: Any, options: dict[str, Any]) -> None:
-        self.out = outstream
-        self.started: dict[str, float] = {}
-        self.failures: list[Any] = []
-        self.blocked: list[str] = []
-        self.ran = 0
-        self.locked: Any = None
-        self.screen: report.Screen | None = None
-
-    @property
-    def root(self) -> Path:
-        return settings()[1]
-
-    def initialize(self, tasks: dict[str, Any], selected_tasks: list[str]) -> None:
-        self.begun = time.monotonic()
-        self.selected = [name.partition(":")[0] for name in selected_tasks]
-        lock = artifacts.lock(self.root)
-        try:
-            lock.__enter__()
-        except errors.SlipwayError as error:
-            self.out.write(f"{error}\n")
-            raise SystemExit(3) from None
-        self.locked = lock
-
-    def get_status(self, task: Any) -> None: ...
-
-    def execute_task(self, task: Any) -> None:
-        if task.actions:
-            self.ran += 1
-            self.started[task.name] = time.monotonic()
-            if self.screen is None:
-                self.screen = report.Screen(self.out)
-            self.screen.start(task.name, task.doc or "")
-
-    def add_success(self, task: Any) -> None:
-        self._end(task, "done")
-
-    def add_failure(self, task: Any, fail_info: Any) -> None:
-        if type(fail_info).__name__ == "UnmetDependency":
-            self.blocked.append(task.name)
-            return
-        self._end(task, "FAILED")
-        self.failures.append((task, fail_info))
-        text = fail_info.get_msg() if task.meta is None or type(fail_info).__name__ != "TaskFailed" else ""
-        self.out.write(f"{text or fail_info.message}\n")
-
-    def _end(self, task: Any, word: str) -> None:
-        if task.name in self.started and self.screen is not None:
-            self.screen.end(task.name, word, time.monotonic() - self.started.pop(task.name))
-
-    def skip_uptodate(self, task: Any) -> None: ...
-
-    def skip_ignore(self, task: Any) -> None: ...
-
-    def cleanup_error(self, exception: Any) -> None:
-        self.out.write(f"{exception}\n")
-
-    def runtime_error(self, msg: str) -> None:
-        self.out.write(f"{msg}\n")
-
-    def teardown_task(self, task: Any) -> None: ...
-
-    def complete_run(self) -> None:
-        if self.screen is not None:
-            self.screen.close()
-        agents, refused = load(settings()[0])
-        shown = [agent for agent in agents if agent.name in self.selected or set(self.selected) & set(KINDS)]
-        failed = {task.meta["agent"]: task.meta["step"] for task, _ in self.failures if task.meta}
-        elapsed = time.monotonic() - self.begun
-        report.table(self.out, shown, self.root, failed, [name for name, _ in refused])
-        report.closing(self.out, self.ran, len(self.failures), len(self.blocked), elapsed)
-        if self.locked is not None:
-            self.locked.__exit__(None, None, None)
 
 
 def settings() -> tuple[Path, Path]:
