@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -59,6 +60,7 @@ def read(target: Path, settings: dict[str, Any]) -> None:
         "algorithm": opened.algorithm,
         "policy_class": opened.policy_class,
         "stable_baselines3": opened.version,
+        "source": {name: _sha256(target / name) for name in (ZIP, PKL) if (target / name).is_file()},
         "parameters": modules.parameters(parts),
         "observation_space": opened.observation_space,
         "action_space": opened.action_space,
@@ -72,6 +74,10 @@ def read(target: Path, settings: dict[str, Any]) -> None:
         ],
     }
     contracts.dump(contract, target)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _zeros(space: dict[str, Any]) -> np.ndarray:
