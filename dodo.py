@@ -6,7 +6,7 @@ from pipeline import tasks
 from pipeline.reporter import Reporter
 from pipeline.tasks import Task
 
-tasks.stop_on_sigterm()
+tasks.stop_on_signals()
 CONFIGS, ARTIFACTS = tasks.settings()
 AGENTS, REFUSED = tasks.load(CONFIGS)
 Reporter.root, Reporter.agents, Reporter.refused = ARTIFACTS, AGENTS, [name for name, _ in REFUSED]

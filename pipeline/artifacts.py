@@ -82,8 +82,10 @@ def manifest(folder: Path) -> Manifest | None:
 def fresh(folder: Path, key: dict[str, Any]) -> bool:
     """Whether a folder was made from ``key`` and every file in it is as it was made."""
     stored = manifest(folder)
-    if stored is None or stored.key != json.loads(json.dumps(key)):
-        return False
+    return stored is not None and stored.key == json.loads(json.dumps(key)) and _whole(folder, stored)
+
+
+def _whole(folder: Path, stored: Manifest) -> bool:
     try:
         return all(digest(folder / name) == wanted for name, wanted in stored.files.items())
     except OSError:
@@ -91,20 +93,15 @@ def fresh(folder: Path, key: dict[str, Any]) -> bool:
 
 
 @contextlib.contextmanager
-def staging(folder: Path) -> Iterator[Path]:
-    """An empty folder on the same file system, removed at the end whatever happens."""
-    place = _root(folder) / STAGING / uuid.uuid4().hex[:12]
+def staging(root: Path) -> Iterator[Path]:
+    """An empty folder inside the artifacts folder ``root``, removed at the end whatever happens."""
+    place = root / STAGING / uuid.uuid4().hex[:12]
     with writing(place):
         place.mkdir(parents=True)
     try:
         yield place
     finally:
         shutil.rmtree(place, ignore_errors=True)
-
-
-def _root(folder: Path) -> Path:
-    """The artifacts folder that an agent's folder lies in: the nearest with a lock, else its parent."""
-    return next((parent for parent in folder.parents if (parent / LOCK).exists()), folder.parent)
 
 
 def commit(made: Path, folder: Path, entry: Manifest) -> None:
@@ -114,7 +111,7 @@ def commit(made: Path, folder: Path, entry: Manifest) -> None:
     text = json.dumps(entry.__dict__, indent=1, sort_keys=True) + "\n"
     with writing(folder):
         there = manifest(folder)
-        if there and there.files == entry.files and there.status == entry.status == "built":
+        if there and there.status == entry.status == "built" and there.files == entry.files and _whole(folder, there):
             beside = made / MANIFEST
             beside.write_text(text, encoding="utf-8")
             beside.replace(folder / MANIFEST)

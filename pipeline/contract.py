@@ -85,13 +85,12 @@ def epilogue(steps: list[dict[str, Any]], core_output: np.ndarray) -> np.ndarray
 
     value = core_output
     for step in steps:
+        low, high = (np.array(step.get(key, 0), np.float32) for key in ("low", "high"))
         if step["op"] == "argmax":
-            return value.argmax(axis=1)
-        if step["op"] == "tanh":
+            value = value.argmax(axis=1)
+        elif step["op"] == "tanh":
             value = np.tanh(value)
-            continue
-        low, high = (np.array(step[key], np.float32) for key in ("low", "high"))
-        if step["op"] == "clip":
+        elif step["op"] == "clip":
             value = np.clip(value, low, high)
         elif step["op"] == "unscale":
             value = low + np.float32(0.5) * (value + np.float32(1)) * (high - low)

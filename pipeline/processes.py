@@ -17,9 +17,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from pipeline import errors, toolchains
+from pipeline import errors, toolchains, worker
 
 _idle: dict[str, list[subprocess.Popen[str]]] = {}
+_all: list[subprocess.Popen[str]] = []
 _lock = threading.Lock()
 
 
@@ -74,7 +75,9 @@ def _start(interpreter: str, imports: tuple[str, ...]) -> subprocess.Popen[str]:
             text=True,
             cwd=toolchains.ROOT,
             env=toolchains.environment(),
+            start_new_session=True,  # Ctrl-C is for us: we end the processes ourselves
         )
+        _all.append(process)
         assert process.stdout is not None
         if not process.stdout.readline():
             process.wait()
@@ -114,6 +117,9 @@ def _submit(process: subprocess.Popen[str], path: Path, timeout: float) -> dict[
 def _died(job: dict[str, Any], log: Path, ended: dict[str, Any], timeout: float) -> errors.SlipwayError:
     if ended["late"]:
         return errors.JobTimedOut(f"{job['do']} was stopped after {timeout:.0f} s", file=log)
+    full = worker.disk_full(job)
+    if full:
+        return full
     code = ended["exit"]
     if isinstance(code, int) and code < 0:
         return errors.ConverterFailed(f"{job['do']} died by {signal.Signals(-code).name}", file=log)
@@ -121,6 +127,7 @@ def _died(job: dict[str, Any], log: Path, ended: dict[str, Any], timeout: float)
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
+    """SIGKILL; the job's process asked to die with it (:func:`pipeline.worker._die_with_parent`)."""
     with contextlib.suppress(OSError):
         process.kill()
         process.wait()
@@ -128,9 +135,6 @@ def _stop(process: subprocess.Popen[str]) -> None:
 
 @atexit.register
 def stop_all() -> None:
-    """End the warm processes."""
-    with _lock:
-        for processes in _idle.values():
-            for process in processes:
-                _stop(process)
-        _idle.clear()
+    """End the warm processes, and with them the jobs that they run."""
+    for process in _all:
+        _stop(process)

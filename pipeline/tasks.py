@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from doit.exceptions import TaskFailed
 
-from pipeline import config, errors, steps, toolchains
+from pipeline import config, errors, processes, steps, toolchains
 from pipeline.hops import HOPS, KINDS, wanted
 from pipeline.spec import Agent
 from pipeline.steps import of_hop
@@ -184,10 +185,19 @@ def settings() -> tuple[Path, Path]:
     return found[0], found[1]
 
 
-def stop_on_sigterm() -> None:
-    """A cancelled run ends as an interrupted one does: doit then keeps what it knows, and children end."""
+def stop_on_signals() -> None:
+    """Ctrl-C and a cancelled CI job end a run at once and in one line; what had finished is kept."""
 
     def interrupt(signum: int, frame: Any) -> None:
+        processes.stop_all()
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+    def say(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            print("interrupted; what had finished is kept", file=sys.stderr)
+        else:
+            sys.__excepthook__(kind, error, traceback)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+    sys.excepthook = say

@@ -16,6 +16,7 @@ import importlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import traceback
@@ -163,11 +164,17 @@ def execute(path: Path) -> int:
     except Exception as error:
         traceback.print_exc()
         line = f"{type(error).__name__}: {str(error).strip().split(chr(10))[0]}"
-        result = errors.ConverterFailed(line[:300]).to_json()
+        result = (disk_full(job) or errors.ConverterFailed(line[:300])).to_json()
     sys.stdout.flush()
     sys.stderr.flush()
     Path(job["result"]).write_text(json.dumps(result), encoding="utf-8")
     return 1 if result else 0
+
+
+def disk_full(job: dict[str, Any]) -> errors.DiskFull | None:
+    """The converters tell a full disk in many ways, or die of it: so look at the disk itself."""
+    free = shutil.disk_usage(Path(job["target"]).parent).free
+    return errors.DiskFull("the disk is full", found=f"{free:,} bytes free") if free < 1 << 16 else None
 
 
 def _from_os(error: OSError) -> errors.SlipwayError:

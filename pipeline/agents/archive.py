@@ -89,6 +89,9 @@ def _members(content: bytes, name: str, most: int) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             infos = archive.infolist()
+            if infos and min(info.header_offset for info in infos):
+                # The directory found is that of an archive inside: the outer one's own is cut off.
+                raise zipfile.BadZipFile
             _check_members(infos, name, most)
             return {info.filename: _member(archive, info, name) for info in infos if not info.is_dir()}
     except zipfile.BadZipFile:

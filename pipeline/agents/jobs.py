@@ -22,10 +22,17 @@ GOLDEN = 8
 
 def open_agent(folder: Path) -> Reference:
     """The agent of an ``sb3`` artifact."""
-    opened = archive.read(folder / ZIP)
     pkl = folder / PKL
-    statistics = archive.statistics(pkl, opened.observation_space) if pkl.is_file() else None
-    return Reference(opened, statistics)
+    return _open(folder / ZIP, pkl if pkl.is_file() else None)
+
+
+def _open(zip_path: Path, pkl: Path | None) -> Reference:
+    opened = archive.read(zip_path)
+    statistics = archive.statistics(pkl, opened.observation_space) if pkl else None
+    try:
+        return Reference(opened, statistics)
+    except errors.SlipwayError as error:
+        raise error.at(file=zip_path) from None
 
 
 def read(target: Path, settings: dict[str, Any]) -> None:
@@ -33,15 +40,13 @@ def read(target: Path, settings: dict[str, Any]) -> None:
 
     :param settings: ``agent``, ``zip``, ``vecnormalize`` (or "none"), ``algorithm`` (or ""), ``outputs``
     """
-    shutil.copyfile(settings["zip"], target / ZIP)
-    if settings["vecnormalize"] != "none":
-        shutil.copyfile(settings["vecnormalize"], target / PKL)
-    try:
-        reference = open_agent(target)
-    except errors.SlipwayError as error:
-        error.file = settings["vecnormalize"] if error.file.endswith(PKL) else settings["zip"]
-        raise
+    zip_path = Path(settings["zip"])
+    pkl = None if settings["vecnormalize"] == "none" else Path(settings["vecnormalize"])
+    reference = _open(zip_path, pkl)
     opened = reference.archive
+    shutil.copyfile(zip_path, target / ZIP)
+    if pkl:
+        shutil.copyfile(pkl, target / PKL)
     wanted = settings["algorithm"]
     if wanted and wanted.upper() != opened.algorithm.upper():
         raise errors.UnknownAlgorithm(

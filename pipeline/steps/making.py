@@ -44,7 +44,10 @@ def identity(agent: Agent, name: str) -> str:
 
 def job(agent: Agent, toolchain: str, job: dict[str, Any], log: Path) -> None:
     """Run a job in a toolchain, or in the user's own interpreter where the config names one."""
-    interpreter = agent.python if toolchain == "torch" and agent.python else toolchains.python(toolchain)
+    interpreter = toolchains.python(toolchain)
+    if toolchain == "torch" and agent.python:
+        interpreter = agent.python
+        toolchains.foreign_versions(interpreter)  # says what it lacks
     begun = time.monotonic()
     ended = processes.run(interpreter, toolchains.TOOLCHAINS[toolchain].imports, job, log, agent.timeout)
     with log.open("a", encoding="utf-8") as file:
@@ -66,11 +69,15 @@ def files(folder: Path) -> dict[str, str]:
 
 def log_of(home: Path, name: str) -> Path:
     """The empty log of a step, outside of what the step makes: it stays when the step fails."""
-    path = home / "log" / f"{name.replace(':', '.')}.txt"
-    with artifacts.writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("", encoding="utf-8")
+    path = home / "log" / log_name(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("", encoding="utf-8")
     return path
+
+
+def log_name(step: str) -> str:
+    """File name of a step's log."""
+    return f"{step.replace(':', '.')}.txt"
 
 
 def folder_step(
@@ -93,26 +100,34 @@ def folder_step(
     :param source: folder that it is made from: if that one was not run, this one is not either
     """
 
-    def act() -> None:
-        log = log_of(home, name)
-        status, reason = "built", ""
-        with artifacts.staging(folder) as staged:
-            try:
-                above = artifacts.manifest(source) if source else None
-                if above is not None and above.status == "not_run":
-                    raise errors.NotRun(above.reason)
-                make(staged, log)
-            except errors.NotRun as not_run:
-                status, reason = "not_run", not_run.what
-                shutil.rmtree(staged)
-                staged.mkdir()
-            except errors.SlipwayError as error:
-                raise error.at(agent=agent.name, hop=name, file=log) from None
-            versions = {} if status == "not_run" else tools(agent, needs[0])
-            entry = Manifest(key(), artifacts.digests(staged), status, reason, versions)
-            artifacts.commit(staged, folder, entry)
+    def build(staged: Path, log: Path) -> Manifest:
+        above = artifacts.manifest(source) if source else None
+        try:
+            if above is not None and above.status == "not_run":
+                raise errors.NotRun(above.reason)
+            make(staged, log)
+        except errors.NotRun as not_run:
+            shutil.rmtree(staged)
+            staged.mkdir()
+            return Manifest(key(), {}, "not_run", not_run.what, {})
+        return Manifest(key(), artifacts.digests(staged), versions=tools(agent, needs[0]))
 
-    return Step(name, says, after, needs, lambda: artifacts.fresh(folder, key()), act, folder / artifacts.MANIFEST)
+    def act() -> None:
+        try:
+            with artifacts.writing(folder):
+                log = log_of(home, name)
+                with artifacts.staging(home.parent) as staged:
+                    artifacts.commit(staged, folder, build(staged, log))
+        except errors.SlipwayError as error:
+            raise error.at(agent=agent.name, hop=name, file=home / "log" / log_name(name)) from None
+
+    def fresh() -> bool:
+        try:
+            return artifacts.fresh(folder, key())
+        except errors.SlipwayError:  # what is wrong is said when the step acts
+            return False
+
+    return Step(name, says, after, needs, fresh, act, folder / artifacts.MANIFEST)
 
 
 def key_of(agent: Agent, toolchain: str, code: str, settings: dict[str, Any], **inputs: Any) -> dict[str, Any]:

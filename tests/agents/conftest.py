@@ -1,0 +1,98 @@
+"""Tiny agents of every family, and the tripwire that proves that nothing was executed."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from .making import CASES, Tiny
+
+ZOO = Path(__file__).resolve().parents[2].parent / "shared" / "zoo"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Tiny]:
+    """Tiny agents by the name of their case, each saved once."""
+    saved: dict[str, Tiny] = {}
+
+    def make(name: str) -> Tiny:
+        if name not in saved:
+            saved[name] = CASES[name].save(tmp_path_factory.mktemp(name))
+        return saved[name]
+
+    return make
+
+
+@pytest.fixture(scope="session", params=CASES)
+def a_tiny_agent(request: pytest.FixtureRequest, made: Callable[[str], Tiny]) -> Tiny:
+    return made(request.param)
+
+
+@pytest.fixture(scope="session")
+def a_tiny_ppo_agent(made: Callable[[str], Tiny]) -> Tiny:
+    return made("ppo_normalized")
+
+
+class Tripwire:
+    """Python's audit events while it is set: imports, files, processes, code."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.granted = ""
+        self.armed = False
+
+    def __call__(self, event: str, args: tuple[Any, ...]) -> None:
+        if self.armed and not (event == "open" and str(args[0]) == self.granted):
+            self.events.append(f"{event} {args[0] if args and isinstance(args[0], str) else ''}")
+
+    def set(self, granted: object = "") -> Tripwire:
+        self.granted = str(granted)
+        return self
+
+    def __enter__(self) -> Tripwire:
+        self.events.clear()
+        self.armed = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.armed = False
+
+
+_TRIPWIRE = Tripwire()
+
+
+@pytest.fixture(scope="session")
+def tripwire(made: Callable[[str], Tiny]) -> Tripwire:
+    """``with tripwire.set(file):`` opens nothing but the file, and runs, imports and compiles nothing."""
+    from pipeline.agents import archive
+
+    archive.read(made("ppo_normalized").zip)  # imports what reading needs
+    b"x".decode("raw-unicode-escape")
+    sys.addaudithook(_TRIPWIRE)
+    return _TRIPWIRE
+
+
+@pytest.fixture
+def marker() -> Iterator[Path]:
+    """A file that only executed code makes; its path has no blanks or quotes."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder) / "marker"
+
+
+@pytest.fixture(scope="session")
+def zoo() -> Path:
+    """Public archives beside this clone."""
+    if not ZOO.is_dir():
+        pytest.skip("the folder shared/zoo with public archives is not beside this clone")
+    return ZOO

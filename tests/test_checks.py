@@ -1,0 +1,186 @@
+"""compare(): shape, names and NaN before numbers; then the tolerance, the decisions, the return."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.checks import compare
+from pipeline.spec import Bound, Tolerance
+
+BOX = {
+    "part": "policy",
+    "decision": "mean",
+    "action_space": {"type": "Box", "shape": [2], "dtype": "float32", "low": [-2.0, -2.0], "high": [2.0, 2.0]},
+    "outputs": [{"name": "action", "dtype": "float32"}, {"name": "mean", "dtype": "float32"}],
+}
+DISCRETE = {
+    "part": "policy",
+    "decision": "logits",
+    "action_space": {"type": "Discrete", "n": 3, "start": 0},
+    "outputs": [{"name": "action", "dtype": "int64"}, {"name": "logits", "dtype": "float32"}],
+}
+
+
+def box(rows: int = 40) -> dict[str, np.ndarray]:
+    mean = np.random.default_rng(0).uniform(-1, 1, size=(rows, 2)).astype(np.float32)
+    return {"action": mean.clip(-2, 2), "mean": mean}
+
+
+def discrete(rows: int = 40) -> dict[str, np.ndarray]:
+    logits = np.random.default_rng(0).normal(size=(rows, 3)).astype(np.float32)
+    return {"action": logits.argmax(1), "logits": logits}
+
+
+def judged(reference: dict, outputs: dict, contract: dict, limits: Any = None, **more: Any) -> Any:
+    return compare(reference, outputs, contract, limits or Tolerance(), samples=len(reference["action"]), **more)
+
+
+def test_equal_outputs_pass() -> None:
+    found = judged(box(), box(), BOX)
+    assert found.status == "passed"
+    assert found.figures["outputs"]["action"]["max"] == 0
+
+
+def test_difference_above_the_tolerance_fails_and_says_what_it_would_have_needed() -> None:
+    wrong = box()
+    wrong["mean"][17, 1] += 0.024
+    found = judged(box(), wrong, BOX)
+    assert found.status == "failed"
+    assert "mean: max difference 2.40e-02" in found.reason
+    assert "at observation 17" in found.reason
+    assert found.figures["outputs"]["mean"]["worst"] == 17
+    assert found.figures["outputs"]["mean"]["needed"] == pytest.approx(0.024, rel=0.01)
+
+
+def test_relative_tolerance_counts() -> None:
+    large = {name: values * 1e4 for name, values in box().items()}
+    near = {name: values * np.float32(1 + 5e-5) for name, values in large.items()}
+    assert judged(large, near, BOX).status == "passed"
+    assert judged(large, near, BOX, Tolerance(relative=1e-6)).status == "failed"
+
+
+@pytest.mark.parametrize("name", ["action", "mean"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_not_a_number_fails_on_either_side(name: str, value: float) -> None:
+    for side in (0, 1):
+        pair = [box(), box()]
+        pair[side][name][3, 0] = value
+        found = judged(*pair, BOX)
+        assert found.status == "failed"
+        assert "is NaN or infinite at observation 3" in found.reason
+        assert ("reference", "artifact")[side] in found.reason
+        assert not found.figures, "no number was compared"
+
+
+def test_nan_everywhere_fails_although_both_sides_are_equal() -> None:
+    gone = {name: np.full_like(values, np.nan) for name, values in box().items()}
+    assert judged(gone, gone, BOX).status == "failed"
+
+
+@pytest.mark.parametrize("change", ["missing", "renamed", "extra", "transposed", "short", "flat", "float"])
+def test_misfit_fails_before_numbers(change: str) -> None:
+    outputs = discrete()
+    if change == "missing":
+        del outputs["logits"]
+    elif change == "renamed":
+        outputs["Identity_1"] = outputs.pop("logits")
+    elif change == "extra":
+        outputs["value"] = outputs["logits"]
+    elif change == "transposed":
+        outputs["logits"] = outputs["logits"].T
+    elif change == "short":
+        outputs["action"] = outputs["action"][:-1]
+    elif change == "flat":
+        outputs["action"] = outputs["action"][:, None]
+    else:
+        outputs["action"] = outputs["action"].astype(np.float32)
+    found = judged(discrete(), outputs, DISCRETE)
+    assert found.status == "failed"
+    assert not found.figures
+
+
+def test_contract_that_misstates_the_dtype_of_the_action_fails() -> None:
+    outputs = discrete()
+    outputs["action"] = outputs["action"].astype(np.int32)
+    assert "the contract says int64" in judged(discrete(), outputs, DISCRETE).reason
+
+
+def test_swapped_outputs_of_one_shape_fail() -> None:
+    reference = {"action": box()["action"] * 0.5, "mean": box()["mean"]}
+    assert judged(reference, {"action": reference["mean"], "mean": reference["action"]}, BOX).status == "failed"
+
+
+def test_decision_that_differs_at_a_clear_gap_fails() -> None:
+    outputs = discrete()
+    outputs["action"][5] = (outputs["action"][5] + 1) % 3
+    found = judged(discrete(), outputs, DISCRETE)
+    assert "1 of 40 decisions differ, the first at observation 5" in found.reason
+
+
+def test_decision_that_differs_within_the_tolerance_is_excused_and_counted() -> None:
+    reference = discrete()
+    reference["logits"][5] = [1.0, 1.0 + 1e-6, -3.0]
+    reference["action"] = reference["logits"].argmax(1)
+    outputs = {name: values.copy() for name, values in reference.items()}
+    outputs["action"][5] = 0
+    found = judged(reference, outputs, DISCRETE)
+    assert found.status == "passed"
+    assert found.figures["decisions"]["excused"] == 1
+    assert found.figures["decisions"]["smallest_gap"] == pytest.approx(1e-6, rel=0.1)
+
+
+def test_centered_values_are_held_relative_to_what_they_were_centered_from() -> None:
+    q_values = 100 + np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    preferences = q_values - q_values.mean(1, keepdims=True)
+    reference = {"action": q_values.argmax(1), "q_values": q_values, "preferences": preferences}
+    contract = {**DISCRETE, "part": "core", "decision": "preferences", "centered": "q_values"}
+    contract["outputs"] = [{"name": "preferences", "dtype": "float32"}]
+    outputs = {"action": reference["action"], "preferences": preferences + np.float32(3e-3)}
+    assert judged(reference, outputs, contract).status == "passed"
+    outputs["preferences"] = preferences + np.float32(0.1)
+    assert judged(reference, outputs, contract).status == "failed"
+
+
+def test_closed_loop_judges_inexact_artifacts() -> None:
+    near = box()
+    near["action"] = near["action"] + np.float32(0.1)
+    alive = {"source": [100.0, 90.0], "artifact": [99.0, 90.0], "random": [10.0, 0.0]}
+    found = judged(box(), near, BOX, Bound(), returns=alive)
+    assert found.status == "passed"
+    assert found.figures["closed_loop"]["kept"] == pytest.approx(1 - 0.5 / 90)
+    assert found.figures["action_error"] == pytest.approx(0.025, rel=0.01)
+    dead = {**alive, "artifact": [5.0, 5.0]}
+    reason = judged(box(), box(), BOX, Bound(), returns=dead).reason
+    assert "the mean return fell from 95 to 5" in reason
+
+
+def test_negative_returns_make_sense() -> None:
+    returns = {"source": [-150.0], "artifact": [-160.0], "random": [-1200.0]}
+    assert judged(box(), box(), BOX, Bound(), returns=returns).status == "passed"
+
+
+def test_bounds_on_single_decisions_judge_where_there_is_no_environment() -> None:
+    far = box()
+    far["action"] = far["action"] + np.float32(1.0)
+    found = judged(box(), far, BOX, Bound())
+    assert "mean action error is 25.00% of the action range, bound 10.0%" in found.reason
+    assert "no environment" in found.figures["judged_by"]
+    half = discrete()
+    half["action"][::2] = (half["action"][::2] + 1) % 3
+    assert "50.0% of decisions are equal, bound 90%" in judged(discrete(), half, DISCRETE, Bound()).reason
+
+
+def test_edges_of_the_space_are_not_judged_for_inexact_artifacts() -> None:
+    far = box()
+    far["action"][30:] = 2.0
+    assert compare(box(), far, BOX, Bound(), samples=30).status == "passed"
+    assert compare(box(), far, BOX, Tolerance(), samples=30).status == "failed"
+
+
+def test_drift_from_the_previous_artifact_is_reported() -> None:
+    previous = {name: values + np.float32(1e-6) for name, values in box().items()}
+    found = judged(box(), box(), BOX, previous=previous)
+    assert 0 < found.figures["drift"]["action"] < 1e-5
