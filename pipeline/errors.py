@@ -56,13 +56,20 @@ class SlipwayError(Exception):
         measure = (("expected", self.expected), ("found", self.found))
         compared = ", ".join(f"{label} {value}" for label, value in measure if value)
         sentences = [part for part in (self.what, compared, self.remedy) if part]
-        text = " ".join(s[:1].upper() + s[1:] + ("" if s.endswith("?") else ".") for s in sentences)
+        text = " ".join(_sentence(part) for part in sentences)
         return f"{type(self).__name__}: " + (f"{', '.join(where)}: " if where else "") + text
 
     def to_json(self) -> dict[str, str]:
         """The fields, with the class's name under ``error``."""
         names = ("what", "file", "expected", "found", "remedy", "agent", "hop")
         return {"error": type(self).__name__, **{name: getattr(self, name) for name in names}}
+
+
+def _sentence(text: str) -> str:
+    """With its full stop, and a capital unless it opens with a name like ``policy_kwargs`` or ``a.zip``."""
+    word = text.partition(" ")[0]
+    opened = text[:1].upper() + text[1:] if word.isalpha() else text
+    return opened if opened.endswith("?") else f"{opened}."
 
 
 def from_json(fields: dict[str, str]) -> SlipwayError:

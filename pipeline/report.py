@@ -100,9 +100,7 @@ def figure(verdict: Verdict) -> str:
     return f"{figures['outputs']['action']['max']:.0e}"
 
 
-def table(
-    out: Any, agents: list[Agent], root: Path, failed: set[str], blocked: set[str], refused: list[str]
-) -> None:
+def table(out: Any, agents: list[Agent], root: Path, failed: set[str], blocked: set[str], refused: list[str]) -> None:
     """Write agents × kinds. Nothing where no agent was asked for.
 
     :param failed: names of the steps that failed in this run

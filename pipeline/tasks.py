@@ -17,6 +17,7 @@ from pipeline.hops import HOPS, KINDS, wanted
 from pipeline.spec import Agent
 from pipeline.steps import of_hop
 from pipeline.steps.making import Step
+from pipeline.toolchains import making
 
 Task = dict[str, Any]
 
@@ -126,7 +127,7 @@ def for_toolchains() -> Iterator[Task]:
             toolchains.home().mkdir(parents=True, exist_ok=True)
             log.write_text("", encoding="utf-8")
             try:
-                toolchains.make(name, log)
+                making.make(name, log)
             except errors.NotRun as absent:
                 print(f"toolchain {name} is not made: {absent.what}")
 

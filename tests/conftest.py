@@ -9,6 +9,7 @@ import pytest
 
 from running import ROOT, SHARED, Built, doit
 
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of public agents and compiled models beside the clone."""

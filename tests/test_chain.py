@@ -114,9 +114,10 @@ def test_golden_vectors_are_the_reference_of_rollout_observations(shipped_agents
 
 def test_calibration_and_check_share_no_rollout(shipped_agents: Built) -> None:
     home = shipped_agents.artifacts / "cartpole_ppo"
-    with np.load(home / "observations" / "observations.npz") as one, np.load(
-        home / "calibration" / "observations.npz"
-    ) as other:
+    with (
+        np.load(home / "observations" / "observations.npz") as one,
+        np.load(home / "calibration" / "observations.npz") as other,
+    ):
         checked, calibrated = (set(map(bytes, stored["observation"])) for stored in (one, other))
     assert not checked & calibrated
 

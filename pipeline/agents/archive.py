@@ -89,7 +89,7 @@ def _members(content: bytes, name: str, most: int) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             infos = archive.infolist()
-            if infos and min(info.header_offset for info in infos):
+            if infos and min(info.header_offset for info in infos) > 0:
                 # The directory found is that of an archive inside: the outer one's own is cut off.
                 raise zipfile.BadZipFile
             _check_members(infos, name, most)

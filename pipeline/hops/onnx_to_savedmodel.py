@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,11 @@ def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict
         )
     try:
         onnx_tf.backend.prepare(model).export_graph(str(target / FOLDER))
-    except (NotImplementedError, onnx_tf.common.exception.OpUnimplementedException) as error:
+    except Exception as error:  # onnx-tf's refusals share no class; TensorFlow wraps them in its own traceback
+        traceback.print_exc()
         operators = ", ".join(sorted({node.op_type for node in model.graph.node}))
-        line = str(error).strip().split("\n")[0]
-        raise errors.ConverterFailed(f"onnx-tf: {line}. The graph has {operators}", file=path) from None
+        line = str(error).strip().splitlines()[-1].strip()
+        raise errors.ConverterFailed(f"onnx-tf: {line} The graph has {operators}", file=path) from None
     contract["files"] = [FOLDER]
     contract["signature"] = "serving_default"
     contract["tensorflow"] = tf.__version__

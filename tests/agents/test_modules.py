@@ -17,6 +17,7 @@ from pipeline.agents.policies import Parts
 
 from .making import Tiny
 
+
 def exported(tiny: Tiny, part: str = "policy", names: list[str] | None = None) -> Exported:
     parts = tiny.reference.parts
     wanted = names or (["action", parts.decision, *parts.extras] if part == "policy" else [parts.decision])

@@ -1,0 +1,79 @@
+"""Environments of the tests, registered with gymnasium when this module is imported."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+WALK, STILL = "SlipwayTests/Walk-v0", "SlipwayTests/Still-v0"
+
+
+class Walk(gymnasium.Env):
+    """Observes [seed, step]; an episode has ``3 + seed % 3`` steps; action 0 earns 1.
+
+    :param bad: the observation of this step is not finite
+    """
+
+    def __init__(self, bad: int = -1, value: float = np.nan, dtype: str = "float32", endless: bool = False) -> None:
+        self.observation_space = spaces.Box(-np.inf, np.inf, (2,), dtype)
+        self.action_space = spaces.Discrete(2)
+        self.bad, self.value, self.endless = bad, value, endless
+        self.closed = False
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.seed, self.steps = seed or 0, 0
+        return self.observation(), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self.steps += 1
+        ended = not self.endless and self.steps >= 3 + self.seed % 3
+        return self.observation(), float(action == 0), ended, False, {}
+
+    def observation(self) -> np.ndarray:
+        found = np.array([self.seed, self.steps], self.observation_space.dtype)
+        if self.steps == self.bad:
+            found[1] = self.value
+        return found
+
+
+class Still(gymnasium.Env):
+    """Spaces of its own choice; its observations are drawn from the seed, and episodes have 20 steps."""
+
+    def __init__(self, observed: list[int] = (3,), acts: list[int] = (2,), mean: float = 0, dtype: str = "float32") -> None:
+        self.observation_space = spaces.Box(-np.inf, np.inf, tuple(observed), dtype)
+        self.action_space = spaces.Box(np.full(acts, -1, np.float32), np.full(acts, 2, np.float32))
+        self.mean = mean
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.steps = 0
+        return self.observation(), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self.steps += 1
+        return self.observation(), float(np.sum(action)), self.steps >= 20, False, {}
+
+    def observation(self) -> np.ndarray:
+        drawn = self.mean + self.np_random.normal(size=self.observation_space.shape)
+        return drawn.astype(self.observation_space.dtype)
+
+
+for name, world in ((WALK, Walk), (STILL, Still)):
+    gymnasium.register(name, entry_point=world)
+
+
+def environment(name: str = WALK, **fields: Any) -> dict[str, Any]:
+    """What a config says of an environment."""
+    return {"id": name, "kwargs": {}, "wrappers": [], "imports": [], **fields}
+
+
+def spaces_of(name: str = WALK, **kwargs: Any) -> dict[str, Any]:
+    """The part of a contract that an environment is held to."""
+    from .making import described
+
+    made = gymnasium.make(name, disable_env_checker=True, **kwargs)
+    return {"observation_space": described(made.observation_space), "action_space": described(made.action_space)}
