@@ -28,6 +28,8 @@ def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict
     nodes = ["Identity:0", *(f"Identity_{n}:0" for n in range(1, len(written)))]
     names = sorted(signature.structured_outputs)
     model["signature"]["outputs"] = {name: written[node] for name, node in zip(names, nodes, strict=True)}
+    # What makes `predict` answer by name; the graph's outputs stand in the order of the signature's sorted keys.
+    model["userDefinedMetadata"] = {"structuredOutputKeys": names}
     path.write_text(json.dumps(model, sort_keys=True, separators=(",", ":")), encoding="utf-8")
     for output in contract["outputs"]:
         if output["dtype"] == "int64":  # JavaScript has no comfortable 64-bit integers: TFJS answers int32

@@ -20,21 +20,13 @@ const artifacts = {
 
 await tf.setBackend("cpu");
 const policy = await tf.loadGraphModel(tf.io.fromMemory(artifacts));
-const inputs = Object.fromEntries(
-  job.inputs.map(({ name, shape, dtype, values }) => [name, tf.tensor(values, shape, dtype)]),
+const answers = policy.predict(
+  Object.fromEntries(job.inputs.map(({ name, shape, dtype, values }) => [name, tf.tensor(values, shape, dtype)])),
 );
-const names = Object.fromEntries(
-  Object.entries(policy.modelSignature.outputs).map(([name, tensor]) => [name, tensor.name]),
-);
-const feeds = Object.fromEntries(
-  Object.entries(inputs).map(([name, tensor]) => [policy.modelSignature.inputs[name].name, tensor]),
-);
-const answers = policy.execute(feeds, job.outputs.map((name) => names[name] ?? name));
-const tensors = Array.isArray(answers) ? answers : [answers];
 writeOutputs(
   folder,
-  tensors.map((tensor, index) => ({
-    name: job.outputs[index],
+  Object.entries(answers).map(([name, tensor]) => ({
+    name,
     shape: tensor.shape,
     dtype: tensor.dtype,
     values: tensor.dataSync(),

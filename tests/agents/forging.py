@@ -6,7 +6,7 @@ import pickle
 from typing import Any
 
 COMMAND = b"S'touch MARKER'\n"
-OPEN = b"S'open(\"MARKER\",\"w\")'\n"
+OPEN = b'S\'open("MARKER","w")\'\n'
 
 
 def short(text: str) -> bytes:
@@ -27,8 +27,12 @@ EXECUTING = {
     "builtins.open": b"cbuiltins\nopen\n(S'MARKER'\nS'w'\ntR.",
     "subprocess.check_output": b"csubprocess\ncheck_output\n((lS'touch'\naS'MARKER'\natR.",
     "functools.partial": b"cfunctools\npartial\n(cos\nsystem\n" + COMMAND + b"tR)R.",
-    "operator.attrgetter": b"coperator\nattrgetter\n(S'system'\ntR(cbuiltins\n__import__\n(S'os'\ntRtR(" + COMMAND + b"tR.",
-    "operator.methodcaller": b"coperator\nmethodcaller\n(S'system'\n" + COMMAND + b"tR(cbuiltins\n__import__\n(S'os'\ntRtR.",
+    "operator.attrgetter": b"coperator\nattrgetter\n(S'system'\ntR(cbuiltins\n__import__\n(S'os'\ntRtR("
+    + COMMAND
+    + b"tR.",
+    "operator.methodcaller": b"coperator\nmethodcaller\n(S'system'\n"
+    + COMMAND
+    + b"tR(cbuiltins\n__import__\n(S'os'\ntRtR.",
     "builtins.getattr": b"cbuiltins\ngetattr\n(cbuiltins\n__import__\n(S'os'\ntRS'system'\ntR(" + COMMAND + b"tR.",
     "builtins.map": b"cbuiltins\nlist\n(cbuiltins\nmap\n(cos\nsystem\n(" + COMMAND + b"ltRtR.",
     "importlib": b"cimportlib\nimport_module\n(S'antigravity'\ntR.",
@@ -109,6 +113,11 @@ MALFORMED = {
 def nest(depth: int, core: bytes = b"K\x01") -> bytes:
     """A tuple of twice the tuple of twice …: ``2**depth`` leaves to whoever walks it, in ``2 * depth`` bytes."""
     return core + b"2\x86" * depth
+
+
+def nested_mappings(depth: int) -> bytes:
+    """The like of mappings, which push no further entry on the stack."""
+    return b"]q\x00" + (b"0}(" + short("a") + b"h\x00" + short("b") + b"h\x00uq\x00") * depth
 
 
 def record(module: str, name: str, state: Any) -> bytes:

@@ -22,7 +22,7 @@ from pipeline.agents import archive
 
 from .conftest import Tripwire
 from .forging import EXECUTING
-from .making import CASES, Tiny, described, members, quickly, repack, serialized, told, write_zip
+from .making import Tiny, described, members, quickly, repack, serialized, told, write_zip
 
 FIELDS = ("policy_class", "observation_space", "action_space", "policy_kwargs")
 MIB = 1 << 20
@@ -477,7 +477,3 @@ def test_nested_tuples_in_the_weights_are_never_hashed(content: dict[str, bytes]
     write_zip(zip_path, {**content, "policy.pth": held.getvalue()})
     with quickly(), pytest.raises(errors.SlipwayError):
         archive.read(zip_path)
-
-
-def test_cases_cover_every_family() -> None:
-    assert {case.algorithm for case in CASES.values()} >= {"PPO", "A2C", "DQN", "SAC", "TD3", "DDPG"}

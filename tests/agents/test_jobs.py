@@ -14,9 +14,9 @@ from gymnasium import spaces
 
 from pipeline import contract as contracts
 from pipeline import errors
-from pipeline.agents import archive, jobs, modules
+from pipeline.agents import jobs, modules
 
-from .making import FLAT, FOUR, LOPSIDED, Case, Tiny, repack, serialized, statistics
+from .making import LOPSIDED, Case, Tiny, repack, serialized, statistics
 from .worlds import STILL, WALK, environment
 
 NONE = environment("")
@@ -63,7 +63,7 @@ def observe(read: Callable[..., Any], tmp_path: Path) -> Callable[..., dict[str,
 
 
 def test_contract_tells_the_agent(a_tiny_agent: Tiny, read: Callable[..., Any]) -> None:
-    target, contract = read(a_tiny_agent)
+    _, contract = read(a_tiny_agent)
     reference = a_tiny_agent.reference
     action = reference.predict(a_tiny_agent.observations(2))
     assert (contract["agent"], contract["kind"], contract["part"]) == ("tiny", "sb3", "policy")
@@ -138,9 +138,7 @@ def test_algorithm_that_differs_is_told_with_both(made: Callable[[str], Tiny], r
     assert (refused.value.expected, refused.value.found) == ("SAC", "PPO")
 
 
-def test_errors_name_the_users_files(
-    made: Callable[[str], Tiny], read: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_errors_name_the_users_files(made: Callable[[str], Tiny], read: Callable[..., Any], tmp_path: Path) -> None:
     """Not the copies of them."""
     broken = tmp_path / "broken.zip"
     broken.write_bytes(b"<html>")
@@ -206,7 +204,8 @@ def test_box_actions_have_no_preferences(made: Callable[[str], Tiny], observe: C
 
 
 @pytest.mark.parametrize(
-    ("case", "origin"), [("ppo_box", "draws from the observation space"), ("ppo_normalized", "VecNormalize's statistics")]
+    ("case", "origin"),
+    [("ppo_box", "draws from the observation space"), ("ppo_normalized", "VecNormalize's statistics")],
 )
 def test_origin_without_an_environment(
     made: Callable[[str], Tiny], observe: Callable[..., Any], case: str, origin: str
@@ -323,9 +322,3 @@ def test_damaged_artifact_is_told(made: Callable[[str], Tiny], read: Callable[..
     (target / "agent.zip").write_bytes((target / "agent.zip").read_bytes()[:-5])
     with pytest.raises(errors.AgentFileDamaged):
         jobs.open_agent(target)
-
-
-def test_fixtures_fit_their_worlds() -> None:
-    assert FLAT.shape == SEEN.shape
-    assert FOUR.n == 4
-    assert archive.MAX_MEMBERS == 64

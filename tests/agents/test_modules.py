@@ -70,7 +70,9 @@ def test_batch_dimension_is_free(a_tiny_agent: Tiny) -> None:
 def test_outputs_come_in_the_order_asked_for(made: Callable[[str], Tiny]) -> None:
     tiny = made("ppo_box")
     observation = tiny.observations(4)
-    forth, back = (run(exported(tiny, names=names), observation) for names in (["action", "value"], ["value", "action"]))
+    forth, back = (
+        run(exported(tiny, names=names), observation) for names in (["action", "value"], ["value", "action"])
+    )
     assert list(back) == ["value", "action"]
     assert all(np.array_equal(forth[name], back[name]) for name in forth)
 
@@ -161,12 +163,16 @@ def test_normalize_takes_the_shape_of_an_observation() -> None:
 
 def test_clip_takes_bounds_that_are_words() -> None:
     module = modules.Clip([-1.0, "-inf"], ["inf", 2.0])
-    torch.testing.assert_close(module(torch.tensor([[-9.0, -9.0], [9.0, 9.0]])), torch.tensor([[-1.0, -9.0], [9.0, 2.0]]))
+    torch.testing.assert_close(
+        module(torch.tensor([[-9.0, -9.0], [9.0, 9.0]])), torch.tensor([[-1.0, -9.0], [9.0, 2.0]])
+    )
 
 
 def test_unscale_reaches_both_bounds() -> None:
     module = modules.Unscale([-1.0, -0.5], [2.0, 3.0])
-    torch.testing.assert_close(module(torch.tensor([[-1.0, 1.0], [1.0, -1.0]])), torch.tensor([[-1.0, 3.0], [2.0, -0.5]]))
+    torch.testing.assert_close(
+        module(torch.tensor([[-1.0, 1.0], [1.0, -1.0]])), torch.tensor([[-1.0, 3.0], [2.0, -0.5]])
+    )
 
 
 def test_unscale_of_symmetric_bounds_only_multiplies() -> None:
@@ -218,7 +224,16 @@ def ranges(tiny: Tiny) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize(
     "case",
-    ["ppo_discrete", "ppo_normalized", "dqn_discrete", "dqn_linear", "dqn_table", "sac_normalized", "td3_table", "qrdqn_discrete"],
+    [
+        "ppo_discrete",
+        "ppo_normalized",
+        "dqn_discrete",
+        "dqn_linear",
+        "dqn_table",
+        "sac_normalized",
+        "td3_table",
+        "qrdqn_discrete",
+    ],
 )
 def test_equalized_core_decides_alike_on_equalized_inputs(made: Callable[[str], Tiny], case: str) -> None:
     tiny = made(case)

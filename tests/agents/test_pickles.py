@@ -134,7 +134,12 @@ def test_nested_tuple_as_a_name_is_never_hashed() -> None:
 
 @pytest.mark.parametrize(
     "forged",
-    [nest(20_000) + b".", b"](" + b"]2a" * 2 + b"e.", b"]" + b"2\x90" * 0 + b"2a.", b"]q\x00" + b"h\x00a" * 5000 + b"."],
+    [
+        nest(20_000) + b".",
+        b"](" + b"]2a" * 2 + b"e.",
+        b"]" + b"2\x90" * 0 + b"2a.",
+        b"]q\x00" + b"h\x00a" * 5000 + b".",
+    ],
     ids=["twice the tuple of twice", "lists in lists", "a list in itself", "a list in itself often"],
 )
 def test_nests_are_read_at_once_and_let_go(forged: bytes) -> None:
@@ -181,9 +186,7 @@ def mutated(rng: random.Random, honest: bytes) -> bytes:
     return bytes(held)
 
 
-def test_mutated_pickles_are_read_or_refused_and_nothing_else(
-    honest_pickles: list[bytes], tripwire: Tripwire
-) -> None:
+def test_mutated_pickles_are_read_or_refused_and_nothing_else(honest_pickles: list[bytes], tripwire: Tripwire) -> None:
     rng = random.Random(0)
     forged = [mutated(rng, rng.choice(honest_pickles)) for _ in range(MUTATIONS)]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

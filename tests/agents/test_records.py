@@ -158,7 +158,9 @@ HALF_FORGED = {
     "Box of an empty tuple": box(()),
     "Box without high": box({"_shape": (3,), "low": LOW, "dtype": F4}),
     "Box without dtype": box({"_shape": (3,), "low": LOW, "high": LOW}),
-    "Box of a dtype that is a list": box(b"}(X\x03\0\0\0lowcnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n]\x85RC\0tRu"),
+    "Box of a dtype that is a list": box(
+        b"}(X\x03\0\0\0lowcnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n]\x85RC\0tRu"
+    ),
     "Discrete of no state": record(*DISCRETE, {}),
     "Discrete of infinity": record(*DISCRETE, {"n": float("inf")}),
     "Discrete of an array": record(*DISCRETE, {"n": np.arange(3)}),

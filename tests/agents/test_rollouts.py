@@ -55,7 +55,6 @@ def test_each_episode_gets_its_own_action() -> None:
 
 
 def test_random_policy_is_seeded() -> None:
-    assert walk(None, 8) == walk(None, 8) or [r for _, r in [walk(None, 8)]] == [walk(None, 8)[1]]
     assert walk(None, 8)[1] == walk(None, 8)[1]
     assert walk(None, 30, seed=0)[1] != walk(None, 30, seed=3)[1]
 
@@ -69,13 +68,10 @@ def test_same_seed_gives_the_same_observations() -> None:
     assert not np.array_equal(still(3), still(4))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_observations_keep_the_environments_dtype(dtype: str) -> None:
-    contract = {"observation_space": described(spaces.Box(-9, 9, (2,))), "action_space": described(spaces.Discrete(2))}
-    (steps,), _ = rollouts.episodes(environment(kwargs={"dtype": "float64"}), contract, zero, 1, 0)
-    assert steps.dtype == np.float64
-    (steps,), _ = walk(count=1, dtype=dtype) if dtype != "int32" else walk(count=1)
-    assert steps.dtype == (np.dtype(dtype) if dtype != "int32" else np.float32)
+    (steps,), _ = walk(count=1, dtype=dtype)
+    assert steps.dtype == dtype
 
 
 def test_endless_episodes_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,7 +136,9 @@ def test_dict_statistics_are_not_supported_yet(pkl: Path) -> None:
     assert "VecNormalize over a Dict observation" in refusal(pkl, errors.UnsupportedPolicy)
 
 
-@pytest.mark.parametrize("value", [{"clip_obs": 1}, [1.0], "text", None, GRID.low, FLAT], ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize(
+    "value", [{"clip_obs": 1}, [1.0], "text", None, GRID.low, FLAT], ids=lambda v: type(v).__name__
+)
 def test_pickle_of_something_else_is_refused(pkl: Path, value: object) -> None:
     pkl.write_bytes(pickle.dumps(value))
     assert "does not hold a VecNormalize" in refusal(pkl)

@@ -43,7 +43,9 @@ class Walk(gymnasium.Env):
 class Still(gymnasium.Env):
     """Spaces of its own choice; its observations are drawn from the seed, and episodes have 20 steps."""
 
-    def __init__(self, observed: list[int] = (3,), acts: list[int] = (2,), mean: float = 0, dtype: str = "float32") -> None:
+    def __init__(
+        self, observed: list[int] = (3,), acts: list[int] = (2,), mean: float = 0, dtype: str = "float32"
+    ) -> None:
         self.observation_space = spaces.Box(-np.inf, np.inf, tuple(observed), dtype)
         self.action_space = spaces.Box(np.full(acts, -1, np.float32), np.full(acts, 2, np.float32))
         self.mean = mean
@@ -60,6 +62,17 @@ class Still(gymnasium.Env):
     def observation(self) -> np.ndarray:
         drawn = self.mean + self.np_random.normal(size=self.observation_space.shape)
         return drawn.astype(self.observation_space.dtype)
+
+
+class Longer(gymnasium.ObservationWrapper):
+    """One more number in each observation."""
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        super().__init__(env)
+        self.observation_space = spaces.Box(-np.inf, np.inf, (env.observation_space.shape[0] + 1,))
+
+    def observation(self, observation: np.ndarray) -> np.ndarray:
+        return np.append(observation, 0).astype(np.float32)
 
 
 for name, world in ((WALK, Walk), (STILL, Still)):
