@@ -65,7 +65,7 @@ def prologue(steps: list[dict[str, Any]], observation: np.ndarray) -> np.ndarray
         if step["op"] == "normalize":
             mean, variance = (np.array(step[key]).reshape(shape) for key in ("mean", "variance"))
             scaled = (observation - mean) / np.sqrt(variance + step["epsilon"])
-            observation = np.clip(scaled, -step["clip"], step["clip"])
+            observation = np.clip(scaled, -float(step["clip"]), float(step["clip"]))
         elif step["op"] == "equalize":
             middle, half = (np.array(step[key]).reshape(shape) for key in ("middle", "half"))
             observation = (observation - middle) / half

@@ -77,6 +77,10 @@ def test_keys_of_the_table_are_keys_of_the_config() -> None:
     from pipeline.spec import Agent
 
     table = README.split("| key | what it says")[1].split("\n\n")[0]
-    named = {name.partition(".")[0] for name in re.findall(r"^\| (.*?) \|", table, re.MULTILINE) for name in re.findall(r"`\[?([\w.]+)\]?`", name)}
+    named = {
+        name.partition(".")[0]
+        for name in re.findall(r"^\| (.*?) \|", table, re.MULTILINE)
+        for name in re.findall(r"`\[?([\w.]+)\]?`", name)
+    }
     inner = {"id", "kwargs", "wrappers", "imports"}
     assert named - inner <= set(Agent.__dataclass_fields__)

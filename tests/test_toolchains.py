@@ -65,7 +65,9 @@ def test_libtorch_is_not_made_without_a_compiler(elsewhere: Path, bare_path: Non
     assert not list(elsewhere.iterdir())
 
 
-def test_failed_install_is_quoted_and_leaves_nothing(elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_install_is_quoted_and_leaves_nothing(
+    elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lock = tmp_path / "lock.txt"
     lock.write_text("no-such-package-of-ours==1 --hash=sha256:" + "0" * 64)
     broken = toolchains.Toolchain("device", (str(lock),), ("numpy",), ("numpy",), "")
@@ -78,7 +80,9 @@ def test_failed_install_is_quoted_and_leaves_nothing(elsewhere: Path, tmp_path: 
     assert not list(elsewhere.iterdir())
 
 
-def test_environment_that_does_not_import_is_not_committed(elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_that_does_not_import_is_not_committed(
+    elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "empty.txt").write_text("")
     broken = toolchains.Toolchain("device", (str(tmp_path / "empty.txt"),), ("no_such_module",), ("pip",), "")
     monkeypatch.setitem(toolchains.TOOLCHAINS, "device", broken)
@@ -119,7 +123,9 @@ def test_interpreter_of_the_user_stands_in_for_the_torch_toolchain(tiny_agents: 
 
 
 def test_interpreter_that_lacks_a_package_is_told_what_to_install(tiny_agents: Built, tmp_path: Path) -> None:
-    (tmp_path / "mine.toml").write_text(f'zip = "{tiny_agents.configs}/dqn.zip"\npython = "{toolchains.python("device")}"\n')
+    (tmp_path / "mine.toml").write_text(
+        f'zip = "{tiny_agents.configs}/dqn.zip"\npython = "{toolchains.python("device")}"\n'
+    )
     run = doit(configs=tmp_path, artifacts=tmp_path / "artifacts")
     assert "No package metadata was found for torch" in run.error("mine")
     assert "Install there: torch, stable-baselines3" in run.error("mine")
@@ -131,7 +137,9 @@ def test_first_environment_is_made_again_when_its_lock_changed(tmp_path: Path) -
     shutil.copy(ROOT / "doit", clone)
     shutil.copy(ROOT / "requirements" / "make_host.py", clone / "requirements")
     (clone / "requirements" / "host.txt").write_text("no-such-package-of-ours==1 --hash=sha256:" + "0" * 64)
-    done = subprocess.run([clone / "doit", "list"], capture_output=True, text=True, env={**os.environ, "PIP_NO_INDEX": "1"})
+    done = subprocess.run(
+        [clone / "doit", "list"], capture_output=True, text=True, env={**os.environ, "PIP_NO_INDEX": "1"}
+    )
     assert done.returncode != 0
     assert "Slipway's first environment could not be made" in done.stderr
     assert not (clone / ".toolchains" / "host" / "host.txt").exists()

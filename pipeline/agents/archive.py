@@ -6,6 +6,8 @@ import base64
 import binascii
 import io
 import json
+import pickletools
+import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,11 +66,11 @@ def read(path: Path) -> Archive:
             kwargs = _field(data, "policy_kwargs")
         except KeyError as missing_key:
             raise errors.NotAnAgent(f"member data has no {missing_key}: not a Stable-Baselines3 agent") from None
-        policy_class = str(fields["policy_class"])
+        policy_class = _policy_class(fields["policy_class"])
         return Archive(
             algorithm=_algorithm(policy_class, data),
             policy_class=policy_class,
-            policy_kwargs=kwargs if isinstance(kwargs, dict) else {},
+            policy_kwargs=_mapping(kwargs),
             observation_space=records.space(fields["observation_space"]),
             action_space=records.space(fields["action_space"]),
             settings={key: value for key, value in data.items() if isinstance(value, str | int | float | bool)},
@@ -77,6 +79,21 @@ def read(path: Path) -> Archive:
         )
     except errors.SlipwayError as error:
         raise error.at(file=path) from None
+
+
+def _policy_class(found: object) -> str:
+    """Its full name. It will be imported and called, so it must be one of the policies that we know."""
+    if not isinstance(found, pickles.Name) or (found.module, found.name) not in pickles.POLICIES:
+        raise errors.NotAnAgent(f"policy_class is {records.plain(found)}, not a policy of Stable-Baselines3")
+    return str(found)
+
+
+def _mapping(kwargs: object) -> dict[str, Any]:
+    if kwargs is None:
+        return {}
+    if not isinstance(kwargs, dict):
+        raise errors.NotAnAgent(f"policy_kwargs is {records.plain(kwargs)}, not a mapping")
+    return kwargs
 
 
 def _members(content: bytes, name: str, most: int) -> dict[str, bytes]:
@@ -109,10 +126,12 @@ def _check_members(infos: list[zipfile.ZipInfo], name: str, most: int) -> None:
         if member in seen:
             raise errors.NotAnAgent(f"{name} has two members named {member}")
         seen.add(member)
-        if member.startswith(("/", "\\")) or ".." in Path(member).parts or ":" in member:
+        if member.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", member) or ":" in member:
             raise errors.NotAnAgent(f"member name {member!r} leaves the archive; refused")
         if info.flag_bits & 1:
             raise errors.NotAnAgent(f"{name} is password protected; not supported")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise errors.NotAnAgent(f"member {member} is compressed in a way that Stable-Baselines3 does not use")
         if info.file_size > MAX_UNPACKED:
             raise errors.NotAnAgent(f"member {member} unpacks to {info.file_size:,} bytes; the limit is 1 GiB")
         if info.file_size > MAX_RATIO * max(info.compress_size, 1) and info.file_size > 1 << 20:
@@ -126,7 +145,11 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> bytes
     import zlib
 
     try:
-        return archive.read(info)
+        with archive.open(info) as file:
+            content = file.read(info.file_size + 1)  # not a byte more than the directory claims, and its checksum
+        if len(content) != info.file_size:
+            raise zipfile.BadZipFile
+        return content
     except (zipfile.BadZipFile, zlib.error):
         raise errors.AgentFileDamaged(f"member {info.filename} of {name} is damaged (checksum mismatch)") from None
 
@@ -174,23 +197,43 @@ def _weights(pth: bytes) -> dict[str, torch.Tensor]:
     """The state_dict, by torch's weights-only loader, after the inner zip (torch 1.6 and later) passed the limits."""
     import torch
 
-    if pth.startswith(b"PK"):
-        _members(pth, "policy.pth", MAX_TENSOR_MEMBERS)
+    try:
+        _scan_tensors(pth)
+    except errors.PickleRefused as error:
+        if "the pickle is malformed" in error.what:
+            raise errors.WeightsUnfit("policy.pth cannot be read as tensors") from None
+        error.what = f"policy.pth: {error.what}"
+        raise
     try:
         state = torch.load(io.BytesIO(pth), map_location="cpu", weights_only=True)
     except Exception as error:
-        line = str(error).strip().split("\n")[0]
-        raise errors.WeightsUnfit(f"policy.pth cannot be read as tensors ({line})") from None
+        raise errors.WeightsUnfit(f"policy.pth cannot be read as tensors ({type(error).__name__})") from None
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise errors.WeightsUnfit("policy.pth holds something other than tensors by name")
     return dict(state)
+
+
+def _scan_tensors(pth: bytes) -> None:
+    """Hold the pickles of a file of tensors to the list, before torch's own loader sees them.
+
+    torch's weights-only unpickler refuses code, but hashes what it is given, which a forged nest makes endless.
+    """
+    if pth.startswith(b"PK"):
+        for name, content in _members(pth, "policy.pth", MAX_TENSOR_MEMBERS).items():
+            if name.endswith("data.pkl"):
+                pickles.read(content, pickles.TENSORS)
+        return
+    before_zips = io.BytesIO(pth)  # torch before 1.6: magic number, version, system, the mapping, its storages
+    for _ in range(5):
+        pickles.read(before_zips, pickles.TENSORS)
 
 
 @dataclass(frozen=True)
 class Statistics:
     """VecNormalize's statistics of the observation.
 
-    :param state: the plain attributes that SB3's ``normalize_obs`` reads
+    :param clip: bound of a normalized observation, or infinity
+    :param norm_obs: whether observations are normalized at all
     :param mean: float64, shape of the observation; by key for a Dict
     :param variance: float64, likewise
     """
@@ -208,24 +251,37 @@ def statistics(path: Path, observation_space: dict[str, Any]) -> Statistics:
     :raises SlipwayError: :class:`errors.PickleRefused` or :class:`errors.StatisticsUnfit`
     """
     try:
-        record = pickles.read(path.read_bytes())
+        content = path.read_bytes()
+        if chr(content[0] if content else 0) not in pickletools.code2op:
+            start = content[:20].decode("ascii", "replace").split("\n")[0]
+            raise errors.StatisticsUnfit(f"{path.name} is not a pickle (it starts with {start!r})")
+        record = pickles.read(content)
         state = record.state if isinstance(record, pickles.Record) else None
-        if not isinstance(state, dict) or "clip_obs" not in state or "obs_rms" not in state:
+        if not isinstance(state, dict) or "clip_obs" not in state or "norm_obs" not in state:
             raise errors.StatisticsUnfit(f"{path.name} does not hold a VecNormalize")
-        rms = state["obs_rms"]
-        if not isinstance(rms, pickles.Record) or not isinstance(rms.state, dict):
-            raise errors.UnsupportedPolicy("VecNormalize over a Dict observation is not supported yet")
-        found = Statistics(
-            clip=float(records.array(state["clip_obs"])),
-            epsilon=float(records.array(state["epsilon"])),
-            norm_obs=bool(state["norm_obs"]),
-            mean=records.array(rms.state["mean"]).astype("float64"),
-            variance=records.array(rms.state["var"]).astype("float64"),
-        )
+        found = _statistics(state, observation_space)
         _check_statistics(found, path.name, observation_space)
         return found
     except errors.SlipwayError as error:
         raise error.at(file=path) from None
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        what = f"{path.name} holds a malformed VecNormalize ({type(error).__name__}: {str(error)[:80]})"
+        raise errors.StatisticsUnfit(what, file=path) from None
+
+
+def _statistics(state: dict[str, Any], observation_space: dict[str, Any]) -> Statistics:
+    import numpy as np
+
+    shape = observation_space.get("shape", [])
+    mean, variance = np.zeros(shape), np.ones(shape)
+    norm_obs = bool(records.array(state["norm_obs"]))
+    if norm_obs:  # without it, SB3 keeps no moments
+        rms = state["obs_rms"]
+        if not isinstance(rms, pickles.Record) or not isinstance(rms.state, dict):
+            raise errors.UnsupportedPolicy("VecNormalize over a Dict observation is not supported yet")
+        mean, variance = (records.array(rms.state[name]).astype("float64") for name in ("mean", "var"))
+    clip, epsilon = (float(records.array(state[name])) for name in ("clip_obs", "epsilon"))
+    return Statistics(clip, epsilon, norm_obs, mean, variance)
 
 
 def _check_statistics(found: Statistics, name: str, observation_space: dict[str, Any]) -> None:

@@ -35,7 +35,13 @@ def make(environment: dict[str, Any], contract: dict[str, Any] | None = None) ->
     except Exception as error:
         raise errors.EnvironmentUnfit(f"environment {name} cannot be made: {_line(error)}") from None
     for wrapper in environment["wrappers"]:
-        env = _wrapper(wrapper)(env)
+        wrap = _wrapper(wrapper)
+        try:
+            env = wrap(env)
+        except Exception as error:
+            raise errors.EnvironmentUnfit(f"the wrapper {wrapper} cannot be applied: {_line(error)}") from None
+        if not isinstance(env, gymnasium.Env):
+            raise errors.EnvironmentUnfit(f"the wrapper {wrapper} made no environment", found=type(env).__name__)
     if contract is not None:
         _check_spaces(env, name, contract)
     return env

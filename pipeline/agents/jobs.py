@@ -74,7 +74,12 @@ def read(target: Path, settings: dict[str, Any]) -> None:
         "decision": parts.decision,
         "inputs": [{"name": "observation", "shape": ["batch", *shape], "dtype": "float32"}],
         "outputs": [
-            {"name": name, "shape": ["batch", *values.shape[1:]], "dtype": str(values.dtype)}
+            {
+                "name": name,
+                "shape": ["batch", *values.shape[1:]],
+                # predict answers in the action space's own float; the network, and so every artifact, in float32
+                "dtype": "float32" if values.dtype.kind == "f" else str(values.dtype),
+            }
             for name, values in sample.items()
         ],
     }
@@ -132,7 +137,10 @@ def observe(source: Path, target: Path, settings: dict[str, Any]) -> None:
     if contract["action_space"]["type"] == "Discrete":
         names.append("preferences")
     answered = reference.outputs({"observation": observation}, names)
-    np.savez(target / "observations.npz", observation=observation.astype(np.float32))
+    stored = observation.astype(np.float32)
+    rows = np.linspace(0, count - 1, min(GOLDEN, count)).round().astype(int)
+    golden = reference.outputs({"observation": stored[rows]}, names)
+    np.savez(target / "observations.npz", observation=stored)
     np.savez(target / "reference.npz", **answered)  # type: ignore[arg-type]
     about = {
         "origin": origin,
@@ -140,18 +148,13 @@ def observe(source: Path, target: Path, settings: dict[str, Any]) -> None:
         "samples": count,
         "edges": len(observation) - count,
         "returns": returns,
-        "golden": _golden(observation[:count].astype(np.float32), answered),
+        # A few observations with their answers, for anyone who loads an artifact to check it by.
+        "golden": {
+            "inputs": {"observation": stored[rows].tolist()},
+            "outputs": {name: values.tolist() for name, values in golden.items()},
+        },
     }
     (target / "about.json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _golden(observation: np.ndarray, answered: dict[str, np.ndarray]) -> dict[str, Any]:
-    """A few observations with their answers, for anyone who loads an artifact to check it by."""
-    import numpy as np
-
-    rows = np.linspace(0, len(observation) - 1, min(GOLDEN, len(observation))).round().astype(int)
-    outputs = {name: values[rows].tolist() for name, values in answered.items()}
-    return {"inputs": {"observation": observation[rows].tolist()}, "outputs": outputs}
 
 
 def evaluate(source: Path, target: Path, policy: Any, settings: dict[str, Any]) -> None:

@@ -48,8 +48,9 @@ class Normalize(nn.Module):
         self.register_buffer("scale", scale.float())
         self.rest: torch.Tensor | None
         self.register_buffer("rest", rest.float() if float((rest * scale).abs().max()) > 1e-6 else None)
-        self.register_buffer("low", torch.tensor(-step["clip"]))
-        self.register_buffer("high", torch.tensor(step["clip"]))
+        clip = float(step["clip"])
+        self.register_buffer("low", torch.tensor(-clip))
+        self.register_buffer("high", torch.tensor(clip))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x - self.mean

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import pickletools
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from pipeline import errors
 
 MAX_OPCODES = 200_000
+MAX_ENCODED = 1 << 26
 
 _NUMPY_CORES = ("numpy.core", "numpy._core")
 _GYMS = ("gym", "gymnasium")
@@ -50,6 +51,8 @@ _ACTIVATIONS = (
 )
 _OPTIMIZERS = ("adam.Adam", "adamw.AdamW", "rmsprop.RMSprop", "sgd.SGD")
 
+POLICIES = frozenset((module, name) for module, names in _POLICIES.items() for name in names)
+
 ALLOWED: frozenset[tuple[str, str]] = frozenset(
     [
         ("numpy", "dtype"),
@@ -74,9 +77,21 @@ ALLOWED: frozenset[tuple[str, str]] = frozenset(
         *((f"{core}.multiarray", name) for core in _NUMPY_CORES for name in ("_reconstruct", "scalar")),
         *((f"{core}.numeric", "_frombuffer") for core in _NUMPY_CORES),
         *((f"{gym}.spaces.{s.partition('.')[0]}", s.partition(".")[2]) for gym in _GYMS for s in _SPACES),
-        *((module, name) for module, names in _POLICIES.items() for name in names),
+        *POLICIES,
         *(("torch.nn.modules.activation", name) for name in _ACTIVATIONS),
         *((f"torch.optim.{o.partition('.')[0]}", o.partition(".")[2]) for o in _OPTIMIZERS),
+    ]
+)
+
+
+_STORAGES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
+# What torch.save writes for a mapping of names to tensors (torch/_utils.py).
+TENSORS: frozenset[tuple[str, str]] = frozenset(
+    [
+        ("collections", "OrderedDict"),
+        ("torch._utils", "_rebuild_tensor_v2"),
+        ("torch._utils", "_rebuild_parameter"),
+        *(("torch", f"{kind}Storage") for kind in _STORAGES),
     ]
 )
 
@@ -127,6 +142,7 @@ class _Reader:
         self.allowed = allowed
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self.encoded = 0
 
     def name(self, module: object, name: object) -> Name:
         if not isinstance(module, str) or not isinstance(name, str):
@@ -145,6 +161,9 @@ class _Reader:
         if not isinstance(callee, Name) or not isinstance(args, tuple):
             raise errors.PickleRefused("the pickle calls something that it does not name")
         if callee == Name("_codecs", "encode") and isinstance(args[0], str):
+            self.encoded += len(args[0])  # a memoized text can be encoded, and so copied, over and over
+            if self.encoded > MAX_ENCODED:
+                raise errors.PickleRefused(f"the pickle encodes more than {MAX_ENCODED:,} bytes")
             self.stack.append(args[0].encode("latin-1"))
         elif callee == Name("collections", "OrderedDict") and not args:
             self.stack.append({})
@@ -155,6 +174,8 @@ class _Reader:
 
     def build(self, state: object) -> None:
         target = self.stack[-1]
+        if isinstance(target, dict) and self.allowed is TENSORS:  # attributes of a state_dict: dropped
+            return
         if not isinstance(target, Record):
             raise errors.PickleRefused("the pickle sets the state of something that is not an object")
         target.state = state
@@ -229,14 +250,16 @@ class _Reader:
             self.call(callee, args)
         elif op == "BUILD":
             self.build(stack.pop())
+        elif op == "BINPERSID" and self.allowed is TENSORS:  # a tensor's storage, which lies beside the pickle
+            stack[-1] = Record(Name("torch", "storage"), (stack[-1],))
         elif op not in ("PROTO", "FRAME") and not self.structure(op) and not self.remember(op, arg):
             raise errors.PickleRefused(f"the pickle uses opcode {op}, which no honest archive needs")
 
 
-def read(pickled: bytes, allowed: frozenset[tuple[str, str]] = ALLOWED) -> Any:
+def read(pickled: bytes | IO[bytes], allowed: frozenset[tuple[str, str]] = ALLOWED) -> Any:
     """What a pickle describes, as records.
 
-    :param pickled: the bytes
+    :param pickled: the bytes, or a file that is read up to the pickle's end
     :param allowed: exact (module, name) pairs that it may refer to
     :return: primitives, tuples, lists (for sets too), dicts, :class:`Name` and :class:`Record`
     :raises errors.PickleRefused: it names something else, is malformed, or is too long

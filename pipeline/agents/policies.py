@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pipeline import errors
+from pipeline.agents import records
 from pipeline.agents.archive import Archive, Statistics
 from pipeline.agents.pickles import Name
 
@@ -100,11 +102,12 @@ def rebuild(archive: Archive) -> BasePolicy:
     module, _, name = archive.policy_class.rpartition(".")
     cls = getattr(importlib.import_module(module), name)
     kwargs = _kwargs(archive, cls)
-    observed, acts = space(archive.observation_space), space(archive.action_space)
     try:
+        observed, acts = space(archive.observation_space), space(archive.action_space)
         policy: BasePolicy = cls(observed, acts, lambda _: 0.0, **kwargs)
-    except (TypeError, ValueError, AssertionError) as error:
-        raise errors.UnsupportedPolicy(f"{name} cannot be made from the archive's policy_kwargs: {error}") from None
+    except Exception as error:  # whatever SB3 makes of spaces and arguments that it does not expect
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise errors.UnsupportedPolicy(f"{name} cannot be made from the archive: {line[:200]}") from None
     _load(policy, archive.weights)
     policy.set_training_mode(False)
     return policy
@@ -124,35 +127,60 @@ def _kwargs(archive: Archive, cls: type) -> dict[str, Any]:
         kwargs[key] = _resolved(key, value)
     if archive.algorithm in ON_POLICY and archive.settings.get("use_sde"):
         kwargs["use_sde"] = True
-    if "net_arch" in kwargs:
-        _check_net_arch(kwargs["net_arch"], "policy_kwargs.net_arch")
-        if archive.algorithm in ON_POLICY:
-            kwargs["net_arch"] = _modern_net_arch(kwargs["net_arch"])
+    extractor = kwargs.get("features_extractor_class")
+    if extractor is not None and getattr(extractor, "__name__", "") != "FlattenExtractor":
+        named = getattr(extractor, "__name__", records.plain(extractor))
+        raise errors.UnsupportedPolicy(f"the features extractor {named} is not supported")
+    _check_size(kwargs, archive.weights)
+    if "net_arch" in kwargs and archive.algorithm in ON_POLICY:
+        kwargs["net_arch"] = _modern_net_arch(kwargs["net_arch"])
     return kwargs
 
 
 def _resolved(key: str, value: Any) -> Any:
-    if isinstance(value, Name):  # every name on the list is harmless to import
+    if isinstance(value, Name) and value.module.startswith(("torch.nn.", "stable_baselines3.")):
         return getattr(importlib.import_module(value.module), value.name)
     if key == "activation_fn" and value is not None:
-        raise errors.UnsupportedPolicy(f"policy_kwargs.{key} is {value!r}; only torch.nn activations are supported")
+        found = records.plain(value)
+        raise errors.UnsupportedPolicy(f"policy_kwargs.{key} is {found}; only torch.nn activations are supported")
     return value
 
 
-def _check_net_arch(net_arch: Any, where: str) -> None:
-    if isinstance(net_arch, dict):
-        for key, layers in net_arch.items():
-            _check_net_arch(layers, f"{where}.{key}")
-        return
+def _check_size(kwargs: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
+    """Hold sizes to the weights that are there, before any layer is made from them.
+
+    :raises errors.UnsupportedPolicy: net_arch is no list of layers
+    :raises errors.WeightsUnfit: the description asks for far more than the file holds
+    """
+    held = sum(tensor.numel() for tensor in weights.values())
+    asked = _check_net_arch(kwargs.get("net_arch"), "policy_kwargs.net_arch")
+    if asked > held:
+        what = "policy_kwargs.net_arch asks for more weights than there are"
+        raise errors.WeightsUnfit(what, expected=f"at most {held:,}", found=f"{asked:,}")
+    for key, most in (("n_critics", len(weights)), ("n_quantiles", held)):
+        if key in kwargs and not (type(kwargs[key]) is int and 0 < kwargs[key] <= most):
+            found = records.plain(kwargs[key])
+            raise errors.WeightsUnfit(f"policy_kwargs.{key} does not fit the weights", found=found)
+
+
+def _check_net_arch(net_arch: Any, where: str, depth: int = 0) -> int:
+    """Check it, and count the least weights that its layers take."""
     if net_arch is None:
-        return
-    if not isinstance(net_arch, list) or len(net_arch) > MAX_LAYERS:
-        raise errors.UnsupportedPolicy(f"{where} = {str(net_arch)[:60]!r}; want a list of whole numbers")
+        return 0
+    if depth > 2 or not isinstance(net_arch, list | dict) or len(net_arch) > MAX_LAYERS:
+        raise errors.UnsupportedPolicy(f"{where} = {records.plain(net_arch)}; want a list of whole numbers")
+    if isinstance(net_arch, dict):
+        return sum(_check_net_arch(layers, f"{where}.{key}", depth + 1) for key, layers in net_arch.items())
+    asked, before = 0, 1
     for index, units in enumerate(net_arch):
         if isinstance(units, dict):
-            _check_net_arch(units, f"{where}[{index}]")
+            asked += _check_net_arch(units, f"{where}[{index}]", depth + 1)
         elif type(units) is not int or not 0 < units <= MAX_UNITS:
-            raise errors.UnsupportedPolicy(f"{where}[{index}] = {units!r}; want whole numbers 1..{MAX_UNITS}")
+            found = records.plain(units)
+            raise errors.UnsupportedPolicy(f"{where}[{index}] = {found}; want whole numbers 1..{MAX_UNITS}")
+        else:
+            asked, before = asked + before * units, units
+    return asked
 
 
 def _modern_net_arch(net_arch: Any) -> Any:
@@ -177,8 +205,9 @@ def _load(policy: BasePolicy, weights: dict[str, torch.Tensor]) -> None:
                 expected="x".join(map(str, wanted[name].shape)),
                 found="x".join(map(str, tensor.shape)),
             )
-        if tensor.is_floating_point() and tensor.dtype != torch.float32:
-            raise errors.WeightsUnfit(f"{name} is {tensor.dtype}; only float32 is supported")
+        if tensor.dtype != wanted[name].dtype or tensor.layout != torch.strided or tensor.is_meta:
+            kind = f"{tensor.dtype} {'' if tensor.layout == torch.strided else tensor.layout}".strip()
+            raise errors.WeightsUnfit(f"{name} is {kind}; only float32 is supported")
         bad = torch.nonzero(~torch.isfinite(tensor))
         if len(bad):
             place = ",".join(str(int(i)) for i in bad[0])
@@ -213,7 +242,7 @@ def _normalize(statistics: Statistics) -> dict[str, Any]:
         "mean": statistics.mean.ravel().tolist(),
         "variance": statistics.variance.ravel().tolist(),
         "epsilon": statistics.epsilon,
-        "clip": statistics.clip,
+        "clip": statistics.clip if math.isfinite(statistics.clip) else "inf",
     }
 
 

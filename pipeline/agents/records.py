@@ -28,8 +28,8 @@ def array(record: object) -> np.ndarray:
         raise errors.PickleRefused("expected an array in the pickle", found=type(record).__name__)
     raw, dtype_record, shape, order = _array_parts(record)
     dtype = np.dtype(_dtype(dtype_record))
-    if not all(isinstance(n, int) and 0 <= n <= MAX_ELEMENTS for n in shape):
-        raise errors.PickleRefused(f"an array in the pickle has shape {str(shape)[:80]}")
+    if len(shape) > 32 or not all(isinstance(n, int) and 0 <= n <= MAX_ELEMENTS for n in shape):
+        raise errors.PickleRefused("an array in the pickle has an impossible shape")
     if math.prod(shape) * dtype.itemsize != len(raw):
         raise errors.PickleRefused(f"an array of shape {shape} and dtype {dtype} does not fit its {len(raw)} bytes")
     return np.frombuffer(bytes(raw), dtype).reshape(shape, order=order).astype(dtype.newbyteorder("="))
@@ -56,17 +56,31 @@ def _dtype(record: object) -> str:
     if not isinstance(record, Record) or record.callee != Name("numpy", "dtype") or not record.args:
         raise errors.PickleRefused("expected a dtype in the pickle")
     code = record.args[0]
-    if code not in _DTYPES:
-        raise errors.PickleRefused(f"the pickle holds an array of dtype {str(code)[:40]}, which is not a plain number")
+    if not isinstance(code, str) or code not in _DTYPES:
+        raise errors.PickleRefused(f"the pickle holds an array of dtype {plain(code)}, which is not a plain number")
     big_endian = isinstance(record.state, tuple) and len(record.state) > 1 and record.state[1] == ">"
     return (">" if big_endian else "<") + code
 
 
+def plain(value: object) -> str:
+    """A value for a message: quoted if it is short and plain, else its type (a forged nest has no end)."""
+    return repr(value)[:60] if isinstance(value, str | int | float | None) else type(value).__name__
+
+
 def space(record: object) -> dict[str, Any]:
-    """A gym or gymnasium space as the contract describes it (see :func:`pipeline.contract.space_text`).
+    """A gym or gymnasium space as the contract describes it.
 
     :raises errors.PickleRefused: it is no space that Slipway knows, or its state is malformed
     """
+    try:
+        return _space(record)
+    except errors.PickleRefused:
+        raise
+    except Exception as error:  # a forged state can break any assumption, always to one verdict
+        raise errors.PickleRefused(f"a space in the pickle is malformed ({type(error).__name__})") from None
+
+
+def _space(record: object) -> dict[str, Any]:
     if not isinstance(record, Record) or ".spaces." not in f"{record.callee}":
         raise errors.PickleRefused("expected a space in the pickle")
     state = record.state
@@ -79,7 +93,7 @@ def space(record: object) -> dict[str, Any]:
         shape = state.get("_shape", state.get("shape"))
         low, high = array(state["low"]), array(state["high"])
         if low.shape != shape or high.shape != shape:
-            raise errors.PickleRefused(f"a Box of shape {shape} has bounds of shape {low.shape} and {high.shape}")
+            raise errors.PickleRefused(f"a Box has bounds of shape {low.shape} and {high.shape}, which is not its own")
         return box(low, high, _dtype(state["dtype"]).lstrip("<>"))
     if kind == "Discrete":
         return {"type": kind, "n": _whole(state["n"]), "start": _whole(state.get("start", 0))}
@@ -88,7 +102,7 @@ def space(record: object) -> dict[str, Any]:
     if kind == "MultiBinary":
         n = state["n"]
         return {"type": kind, "n": [_whole(k) for k in n] if isinstance(n, tuple | list) else [_whole(n)]}
-    return {"type": "Dict", "spaces": {str(key): space(value) for key, value in state["spaces"].items()}}
+    return {"type": "Dict", "spaces": {str(key): _space(value) for key, value in state["spaces"].items()}}
 
 
 def box(low: np.ndarray, high: np.ndarray, dtype: str) -> dict[str, Any]:

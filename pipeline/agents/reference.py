@@ -88,7 +88,9 @@ class Reference:
 
 
 def _actor_critic(policy: Any, tensor: Any, decision: str) -> dict[str, Any]:
-    features = policy.extract_features(tensor, policy.pi_features_extractor)
+    features = policy.extract_features(tensor)
+    if not policy.share_features_extractor:
+        features, _ = features
     decided = policy.action_net(policy.mlp_extractor.forward_actor(features))
     found = {decision: decided, "value": policy.predict_values(tensor)}
     if hasattr(policy, "log_std") and not policy.use_sde:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from pipeline.agents import environments
 from pipeline.agents.archive import Statistics
 
 if TYPE_CHECKING:
+    import gymnasium
     import numpy as np
 
     Policy = Callable[[np.ndarray], np.ndarray]
@@ -28,20 +30,29 @@ def episodes(
     :return: observations by episode, each [steps, ...] in the environment's own dtype, and the returns
     :raises errors.ObservationsNotFinite: the environment answered with NaN or infinity
     """
+    with contextlib.ExitStack() as stack:
+        envs = [environments.make(environment, contract) for _ in range(count)]
+        for env in envs:
+            stack.callback(env.close)
+        return _play(envs, policy, seed, environment["id"])
+
+
+def _play(
+    envs: list[gymnasium.Env[Any, Any]], policy: Policy | None, seed: int, name: str
+) -> tuple[list[np.ndarray], list[float]]:
     import numpy as np
 
-    envs = [environments.make(environment, contract) for _ in range(count)]
     for index, env in enumerate(envs):
         env.action_space.seed(seed + index)
     current = [np.asarray(env.reset(seed=seed + index)[0]) for index, env in enumerate(envs)]
     seen: list[list[np.ndarray]] = [[] for _ in envs]
-    returns = [0.0] * count
-    running = list(range(count))
+    returns = [0.0] * len(envs)
+    running = list(range(len(envs)))
     for _ in range(MAX_STEPS):
         if not running:
             break
         for index in running:
-            _check_finite(current[index], environment["id"], index)
+            _check_finite(current[index], name, index)
             seen[index].append(current[index])
         actions = None if policy is None else policy(np.stack([current[index] for index in running]))
         still = []
@@ -53,8 +64,6 @@ def episodes(
             if not (terminated or truncated):
                 still.append(index)
         running = still
-    for env in envs:
-        env.close()
     return [np.stack(steps) for steps in seen], returns
 
 
@@ -91,7 +100,8 @@ def drawn(contract: dict[str, Any], statistics: Statistics | None, samples: int,
         values = statistics.mean + normal * np.sqrt(statistics.variance)
         return np.clip(values, low, high).astype(space["dtype"]), "normal draws from VecNormalize's statistics"
     bounded = (high - low) < 1e3
-    middle, half = np.where(bounded, (low + high) / 2, 0.0), np.where(bounded, (high - low) / 2, 1.0)
+    low_end, high_end = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
+    middle, half = (low_end + high_end) / 2, (high_end - low_end) / 2
     uniform = noise.uniform(-1, 1, size=normal.shape)
     values = np.clip(middle + half * np.where(bounded, uniform, normal), low, high)
     return values.astype(space["dtype"]), "draws from the observation space (standard normal where it has no bounds)"

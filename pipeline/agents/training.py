@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,17 @@ def train(target: Path, settings: dict[str, Any]) -> None:
         raise errors.UnknownAlgorithm(f"algorithm '{name}' is unknown{hint}", expected=", ".join(ALGORITHMS))
     torch.set_num_threads(1)
     venv: VecEnv = DummyVecEnv([lambda: environments.make(environment) for _ in range(recipe["environments"])])
-    if recipe["normalize"]:
-        venv = VecNormalize(venv, **recipe["normalize"])
     try:
+        if recipe["normalize"]:
+            venv = VecNormalize(venv, **recipe["normalize"])
         model = getattr(stable_baselines3, name)(
             recipe["policy"], venv, seed=recipe["seed"], device="cpu", **recipe["hyperparameters"]
         )
         model.learn(recipe["steps"])
-    except (TypeError, ValueError, AssertionError, KeyError) as error:
-        raise errors.TrainingFailed(f"{name} refused the recipe: {str(error).strip().split(chr(10))[0]}") from None
+    except Exception as error:  # whatever SB3 makes of arguments that it does not expect
+        traceback.print_exc()
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise errors.TrainingFailed(f"{name} refused the recipe: {line}") from None
     model.save(target / "agent.zip")
     if isinstance(venv, VecNormalize):
         venv.save(str(target / "vecnormalize.pkl"))

@@ -33,7 +33,8 @@ class NumpyPolicy:
         x = np.asarray(inputs["observation"])
         for step in self.net["prologue"]:  # VecNormalize, in float64 as Stable-Baselines3 does it
             mean, variance = (np.reshape(step[key], x.shape[1:]) for key in ("mean", "variance"))
-            x = np.clip((x - mean) / np.sqrt(variance + step["epsilon"]), -step["clip"], step["clip"])
+            clip = float(step["clip"])
+            x = np.clip((x - mean) / np.sqrt(variance + step["epsilon"]), -clip, clip)
         x = x.astype(np.float32)
         for layer in self.net["layers"]:
             if layer["op"] == "linear":

@@ -88,9 +88,14 @@ def test_version_is_optional(content: dict[str, bytes], zip_path: Path) -> None:
     assert archive.read(write_zip(zip_path, kept)).version == "unknown"
 
 
-@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_compressed_members_are_read(content: dict[str, bytes], zip_path: Path, compression: int) -> None:
-    assert archive.read(write_zip(zip_path, content, compression=compression)).algorithm == "PPO"
+def test_deflated_members_are_read(content: dict[str, bytes], zip_path: Path) -> None:
+    assert archive.read(write_zip(zip_path, content, compression=zipfile.ZIP_DEFLATED)).algorithm == "PPO"
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_other_compressions_are_refused(content: dict[str, bytes], zip_path: Path, compression: int) -> None:
+    write_zip(zip_path, content, compression=compression)
+    assert "is compressed in a way that Stable-Baselines3 does not use" in refusal(zip_path, errors.NotAnAgent)
 
 
 def test_weights_of_old_torch_are_read(content: dict[str, bytes], a_tiny_ppo_agent: Tiny, zip_path: Path) -> None:
@@ -193,18 +198,7 @@ def test_checksum_damage_names_the_member(content: dict[str, bytes], zip_path: P
     assert f"member {name} of agent.zip is damaged (checksum mismatch)" in refusal(zip_path, errors.AgentFileDamaged)
 
 
-@pytest.mark.parametrize(
-    "compression",
-    [
-        zipfile.ZIP_STORED,
-        zipfile.ZIP_DEFLATED,
-        zipfile.ZIP_BZIP2,
-        pytest.param(
-            zipfile.ZIP_LZMA,
-            marks=pytest.mark.xfail(strict=True, reason="BUG: lzma.LZMAError is neither OSError nor zlib.error"),
-        ),
-    ],
-)
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_damaged_bytes_are_told(content: dict[str, bytes], zip_path: Path, compression: int) -> None:
     whole = bytearray(write_zip(zip_path, content, compression=compression).read_bytes())
     whole[100:120] = bytes(byte ^ 0xFF for byte in whole[100:120])
@@ -232,7 +226,6 @@ def test_two_members_of_one_name_are_refused(content: dict[str, bytes], zip_path
         "C:x",
         pytest.param(
             "..\\..\\x",
-            marks=pytest.mark.xfail(strict=True, reason="BUG: a backslash separates on Windows only; nothing unpacks"),
         ),
     ],
 )
@@ -256,7 +249,7 @@ def test_unknown_compression_is_told(content: dict[str, bytes], zip_path: Path) 
         opened.getinfo("data").compress_type = 99
 
     write_zip(zip_path, content, forge=forge)
-    assert "cannot be unpacked" in refusal(zip_path, errors.AgentFileDamaged)
+    assert "is compressed in a way" in refusal(zip_path, errors.NotAnAgent)
 
 
 def test_bomb_is_told_by_its_ratio(content: dict[str, bytes], zip_path: Path) -> None:
@@ -291,15 +284,11 @@ def test_size_is_limited(content: dict[str, bytes], zip_path: Path, claims: dict
     assert wanted in refusal(zip_path, errors.NotAnAgent)
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: ZipFile.read inflates all there is, whatever size the directory claims")
-@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_bomb_that_claims_to_be_small_is_not_inflated(
-    content: dict[str, bytes], zip_path: Path, compression: int
-) -> None:
+def test_bomb_that_claims_to_be_small_is_not_inflated(content: dict[str, bytes], zip_path: Path) -> None:
     def forge(opened: zipfile.ZipFile) -> None:
         opened.getinfo("x").file_size = 1000
 
-    write_zip(zip_path, {**content, "x": bytes(30 * MIB)}, forge=forge, compression=compression)
+    write_zip(zip_path, {**content, "x": bytes(30 * MIB)}, forge=forge, compression=zipfile.ZIP_DEFLATED)
     tracemalloc.start()
     try:
         refusal(zip_path, errors.AgentFileDamaged)
@@ -369,7 +358,6 @@ def test_code_in_a_field_that_is_not_used_is_not_even_read(
     assert not marker.exists()
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: policy_class as plain JSON passes by the allowed list, then is imported")
 def test_policy_class_in_plain_text_is_refused(
     a_tiny_ppo_agent: Tiny, zip_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -390,7 +378,6 @@ def test_policy_class_in_plain_text_is_refused(
     assert not marker.exists()
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: policy_class.split('.')[-3] raises IndexError")
 @pytest.mark.parametrize("held", ["MlpPolicy", 5, serialized(5), serialized(b"ctorch\ndevice\n."), serialized([])])
 def test_policy_class_of_too_few_parts_is_refused(a_tiny_ppo_agent: Tiny, zip_path: Path, held: object) -> None:
     repack(a_tiny_ppo_agent.zip, zip_path, policy_class=held)
@@ -426,13 +413,12 @@ def test_code_in_the_weights_is_not_executed(
     content: dict[str, bytes], zip_path: Path, tripwire: Tripwire, marker: Path, make: Callable[[Path], bytes]
 ) -> None:
     write_zip(zip_path, {**content, "policy.pth": make(marker)})
-    with tripwire.set(zip_path), pytest.raises(errors.SlipwayError, match="(?i)policy.pth cannot be read"):
+    with tripwire.set(zip_path), pytest.raises(errors.SlipwayError, match="policy.pth: the pickle refers to"):
         archive.read(zip_path)
     assert [event for event in tripwire.events if not event.startswith(("import", "open"))] == []
     assert not marker.exists()
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: torch's own advice is quoted, which is to load it with weights_only=False")
 def test_refusal_of_code_in_the_weights_does_not_advise_to_execute_it(
     content: dict[str, bytes], zip_path: Path, marker: Path
 ) -> None:
@@ -468,7 +454,6 @@ def test_cut_weights_are_refused(content: dict[str, bytes], zip_path: Path) -> N
         assert "policy.pth is cut short" in refusal(zip_path, errors.AgentFileDamaged)
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: torch's weights-only unpickler hashes a nested tuple used as a key")
 def test_nested_tuples_in_the_weights_are_never_hashed(content: dict[str, bytes], zip_path: Path) -> None:
     forged = b"\x80\x02}K\x01" + b"q\x01h\x01\x86" * 26 + b"K\x01s."
     inner = {"archive/data.pkl": forged, "archive/version": b"3\n", "archive/byteorder": b"little"}

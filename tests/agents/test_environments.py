@@ -112,7 +112,6 @@ def test_wrapper_that_cannot_be_imported_is_named(wrapper: str, wanted: str) -> 
     assert wanted in text
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: what a wrapper raises when it is applied escapes raw")
 @pytest.mark.parametrize(
     "wrapper", ["gymnasium.wrappers:TimeLimit", "gymnasium.wrappers:ClipAction", "math:pi", "builtins:id"]
 )

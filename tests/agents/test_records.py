@@ -74,7 +74,7 @@ def test_array_of_other_things_than_real_numbers_is_refused(value: np.ndarray) -
 
 
 def test_structured_dtype_is_refused() -> None:
-    with pytest.raises(errors.PickleRefused, match="dtype V"):
+    with pytest.raises(errors.PickleRefused, match="dtype 'V"):
         records.array(pickles.read(pickle.dumps(np.zeros(2, [("a", "f4"), ("b", "i8")]), 2)))
 
 
@@ -93,7 +93,7 @@ def test_array_whose_size_does_not_fit_its_bytes_is_refused() -> None:
 @pytest.mark.parametrize("shape", [b"J\xff\xff\xff\xff\x85", b"J\xff\xff\xff\x7f\x85", b"G\x3f\xf0\0\0\0\0\0\0\x85"])
 def test_array_of_an_impossible_shape_is_refused(shape: bytes) -> None:
     pickled = pickle.dumps(np.zeros(3, np.float32), 2).replace(b"K\x03\x85", shape)
-    with pytest.raises(errors.PickleRefused, match="An array in the pickle has shape"):
+    with pytest.raises(errors.PickleRefused, match="An array in the pickle has an impossible shape"):
         records.array(pickles.read(pickled))
 
 
@@ -142,7 +142,7 @@ def test_what_is_no_space_is_refused(value: object) -> None:
 
 def test_bounds_of_another_shape_than_the_box_are_refused() -> None:
     state = {"_shape": (4,), "low": LOW, "high": LOW, "dtype": F4}
-    with pytest.raises(errors.PickleRefused, match=r"Box of shape \(4,\) has bounds of shape \(3,\)"):
+    with pytest.raises(errors.PickleRefused, match=r"Box has bounds of shape \(3,\)"):
         records.space(pickles.read(box(state)))
 
 
@@ -172,14 +172,12 @@ HALF_FORGED = {
 }
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: a malformed space escapes as KeyError, TypeError, RecursionError, …")
 @pytest.mark.parametrize("name", HALF_FORGED)
 def test_malformed_space_is_refused(name: str) -> None:
     with pytest.raises(errors.PickleRefused):
         records.space(pickles.read(HALF_FORGED[name]))
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: `code not in _DTYPES` hashes what the pickle nests, and str() walks it")
 def test_nested_dtype_is_refused_at_once() -> None:
     scalar = b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(" + nest(22) + b"tRC\x04aaaatR"
     forged = pickles.read(b"\x80\x02" + scalar + b".")

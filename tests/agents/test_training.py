@@ -84,7 +84,6 @@ def test_statistics_are_saved_where_the_recipe_normalizes(tmp_path: Path) -> Non
     assert pickle.loads((tmp_path / "vecnormalize.pkl").read_bytes()).norm_reward is False
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: the reader does not know a VecNormalize without obs_rms")
 def test_agent_that_normalizes_its_reward_alone_can_be_read(tmp_path: Path) -> None:
     training.train(tmp_path, settings(normalize={"norm_obs": False}))
     opened = archive.read(tmp_path / "agent.zip")
@@ -170,7 +169,6 @@ def test_wrapper_that_cannot_be_imported_is_told(tmp_path: Path) -> None:
     assert "no_such_package:Wrapper" in text
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: VecNormalize is made outside of the try; RuntimeError is not caught")
 @pytest.mark.parametrize(
     "fields",
     [
