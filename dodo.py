@@ -54,3 +54,9 @@ def task_lint() -> Task:
     """Check style and types."""
     calls = [["-m", "ruff", "check", "."], ["-m", "ruff", "format", "--check", "."], ["-m", "mypy"]]
     return tasks.program("ruff and mypy", calls, after=("toolchains:test",))
+
+
+def task_bench() -> Task:
+    """Measure."""
+    doc = "fresh clone to built, nothing to do, peak memory, each beside its baseline"
+    return tasks.program(doc, [["benchmarks/chain.py"]], after=("toolchains:test",))

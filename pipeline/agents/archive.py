@@ -252,7 +252,7 @@ def statistics(path: Path, observation_space: dict[str, Any]) -> Statistics:
     """
     try:
         content = path.read_bytes()
-        if chr(content[0] if content else 0) not in pickletools.code2op:
+        if chr(content[0] if content else 0) not in pickletools.code2op:  # type: ignore[attr-defined]
             start = content[:20].decode("ascii", "replace").split("\n")[0]
             raise errors.StatisticsUnfit(f"{path.name} is not a pickle (it starts with {start!r})")
         record = pickles.read(content)
