@@ -4,7 +4,7 @@
 
 1. A fresh clone (of the last commit) to built examples. Baseline: its environments alone.
 2. Nothing to do. Baseline: an empty doit run in the same environment.
-3. Peak memory of any step. Baseline: a process of the tensorflow toolchain that has only imported.
+3. Peak memory of any step: its fork's own, and all of the warm process's, which it shares. Baseline: the latter.
 
 Package downloads should be cached, or the first figure is the network's.
 """
@@ -62,7 +62,12 @@ def main() -> None:
         (empty / "dodo.py").write_text("def task_nothing():\n    return {'actions': None}\n", encoding="utf-8")
         nothing = median(["./doit"], clone)
         floor = median([str(clone / ".toolchains" / "host" / "bin" / "python"), "-m", "doit"], empty)
-        row("nothing to do", f"{nothing:.2f} s", f"empty doit run {floor:.2f} s: {nothing / floor:.1f} times", "< 3 times")
+        row(
+            "nothing to do",
+            f"{nothing:.2f} s",
+            f"empty doit run {floor:.2f} s: {nothing / floor:.1f} times",
+            "< 3 times",
+        )
 
         logs = "".join(path.read_text(encoding="utf-8") for path in (clone / "artifacts").glob("*/log/*.txt"))
         peak = max(map(int, re.findall(r"peak (\d+) MiB", logs)))
@@ -70,7 +75,12 @@ def main() -> None:
         program += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
         interpreter = next((clone / ".toolchains").glob("tensorflow-*")) / "bin" / "python"
         imported = int(timed([str(interpreter), "-c", program], clone)[1].split()[-1]) / 1024
-        row("peak memory of a step", f"{peak} MiB", f"importing the converters {imported:.0f} MiB", "< 2048 MiB")
+        row(
+            "peak memory of a step",
+            f"{peak + imported:.0f} MiB",
+            f"importing the converters {imported:.0f} MiB",
+            "< 2048 MiB",
+        )
 
 
 if __name__ == "__main__":

@@ -11,6 +11,9 @@ from pipeline import artifacts, errors, report
 from pipeline.spec import Agent
 
 
+PASSED_THROUGH = 2  # doit's verbosity of a task whose own output is the progress
+
+
 class Reporter:
     """A doit reporter (its duck type: doit 0.37, ``doit/reporter.py``).
 
@@ -55,7 +58,8 @@ class Reporter:
         if task.actions:
             self.ran += 1
             self.started[task.name] = time.monotonic()
-            self.screen.start(task.name)
+            if task.verbosity != PASSED_THROUGH:
+                self.screen.start(task.name)
 
     def add_success(self, task: Any) -> None:
         self._end(task, "done")
