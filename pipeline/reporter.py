@@ -10,7 +10,6 @@ from typing import Any
 from pipeline import artifacts, errors, report
 from pipeline.spec import Agent
 
-
 PASSED_THROUGH = 2  # doit's verbosity of a task whose own output is the progress
 
 
