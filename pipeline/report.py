@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -109,20 +110,37 @@ def table(out: Any, agents: list[Agent], root: Path, failed: set[str], blocked: 
     """
     if not agents and not refused:
         return
-    rows = [["", *(hop.kind for hop in HOPS)]]
+    hops = [hop for hop in HOPS if any(hop in wanted(agent.targets) for agent in agents)]
+    rows = [["", *(hop.kind for hop in hops)]]
     for agent in agents:
         before = [name for name in (*BEFORE, "calibration") if f"{agent.name}:{name}" in failed]
-        cells = [_cell(agent, root, hop, failed, blocked) for hop in HOPS]
+        cells = [_cell(agent, root, hop, failed, blocked) for hop in hops]
         rows.append([agent.name, *([f"✗ {before[0]}", *cells[1:]] if before else cells)])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    out.write("\n")
-    for row in rows:
-        out.write("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() + "\n")
+    width = shutil.get_terminal_size().columns if hasattr(out, "isatty") and out.isatty() else 1000
+    out.write("\n" + _fitted(rows, width) + "\n")
     for name in refused:
         out.write(f"{name}  ✗ its config is refused\n")
     out.write(f"\n{LEGEND}\n")
     for reason in sorted({reason for agent in agents for reason in _absences(agent, root)}):
         out.write(f"– not run: {reason}\n")
+
+
+def _fitted(rows: list[list[str]], width: int) -> str:
+    """The table as text: agents as rows if that fits the width, else as columns, else with marks alone."""
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    marks = [[text.partition(" ")[0] if row and column else text for column, text in enumerate(line)]
+             for row, line in enumerate(columns)]  # fmt: skip
+    for shape in (rows, columns):
+        text = _aligned(shape)
+        if max(map(len, text.split("\n"))) <= width:
+            return text
+    return _aligned(marks)
+
+
+def _aligned(rows: list[list[str]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _cell(agent: Agent, root: Path, hop: Hop, failed: set[str], blocked: set[str]) -> str:

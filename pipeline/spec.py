@@ -239,6 +239,7 @@ class Hop:
     :param settings: constants given to ``convert``
     :param reads: settings of the agent given to ``convert`` besides: their name there -> dotted name in the config
     :param inputs: further artifacts whose folders are given to ``convert``
+    :param program: setting that names an external program; whether it is found decides if the hop can run
     :param says: one line for ``./doit list``
     """
 
@@ -252,6 +253,7 @@ class Hop:
     settings: dict[str, Any] = field(default_factory=dict)
     reads: dict[str, str] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
+    program: str = ""
 
 
 @dataclass(frozen=True)

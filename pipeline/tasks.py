@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,6 +85,7 @@ def _for_step(agent: Agent, step: Step) -> Task:
         "uptodate": [step.fresh],
         "task_dep": [f"{agent.name}:{name}" for name in step.after] + [f"toolchains:{name}" for name in needs],
         "verbosity": 0,
+        "clean": [(shutil.rmtree, [step.record.parent], {"ignore_errors": True})],
         "meta": {"agent": agent.name, "step": step.name},
     }
 

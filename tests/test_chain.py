@@ -63,7 +63,9 @@ def test_run_succeeds_and_ends_with_a_table(shipped_agents: Built) -> None:
 def test_verdict_records_what_a_reader_needs(shipped_agents: Built) -> None:
     figures = verdict(shipped_agents, "pendulum_sac", "savedmodel", "tensorflow")["figures"]
     assert set(figures["outputs"]) == {"action", "mean"}
-    assert set(figures["outputs"]["action"]) == {"max", "mean", "p99", "needed", "worst", "expected", "found"}
+    wanted = {"max", "mean", "p99", "needed", "worst", "expected", "found", "observation"}
+    assert set(figures["outputs"]["action"]) == wanted
+    assert len(figures["outputs"]["action"]["observation"]["observation"]) == 3
     assert figures["tolerance"] == {"absolute": 5e-05, "relative": 0.0001}
     assert "episodes of Pendulum-v1 from seed" in figures["compared_with"]
     assert figures["edges"] == 64
@@ -86,7 +88,8 @@ def test_contract_says_what_the_artifact_is(shipped_agents: Built, kind: str) ->
     assert contract["golden"]["inputs"]["observation"] and contract["golden"]["outputs"]["action"]
     assert {entry["name"] for entry in contract["outputs"]} <= {"action", "mean"}
     assert contract["source"]["agent.zip"] and contract["source"]["vecnormalize.pkl"]
-    assert "stable-baselines3" in contract["tools"]
+    assert contract["tools"]["torch"]["stable-baselines3"] == "2.9.2"
+    assert kind.startswith(("onnx", "torchscript", "weights")) or contract["tools"]["tensorflow"]["onnx-tf"] == "1.10.0"
     assert all((folder / name).exists() for name in contract["files"])
     batch = contract["inputs"][0]["shape"][0]
     assert batch == (1 if kind.startswith("tflite") else "batch")

@@ -72,7 +72,7 @@ def read(target: Path, settings: dict[str, Any]) -> None:
         "prologue": parts.prologue,
         "epilogue": parts.epilogue,
         "decision": parts.decision,
-        "inputs": [{"name": "observation", "shape": ["batch", *shape], "dtype": "float32"}],
+        "inputs": [{"name": "observation", "shape": ["batch", *shape], "dtype": "float32", "layout": "batch first"}],
         "outputs": [
             {
                 "name": name,

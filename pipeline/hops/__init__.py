@@ -35,7 +35,7 @@ HOPS = (
         precision="int8", inputs=("calibration",)),
     Hop("tflite_int8", "edgetpu", "tflite_int8_to_edgetpu", "device", ("edgetpu",),
         "edgetpu_compiler, where it is installed",
-        precision="int8", reads={"edgetpu": "edgetpu"}),
+        precision="int8", reads={"edgetpu": "edgetpu"}, program="edgetpu.command"),
     Hop("sb3", "torchscript", "sb3_to_torchscript", "torch", ("torchscript", "libtorch"),
         "torch.jit, traced and frozen, for C++"),
     Hop("sb3", "weights", "sb3_to_weights", "torch", ("weights",),

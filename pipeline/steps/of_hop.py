@@ -45,8 +45,8 @@ def convert(agent: Agent, home: Path, hop: Hop) -> Step:
             inputs["golden"] = {"about.json": making.files(home / OBSERVATIONS).get("about.json", "")}
         code = fingerprint.code("pipeline.worker", f"pipeline.hops.{hop.module}")
         found = making.key_of(agent, hop.toolchain, code, settings, source=making.files(source), **inputs)
-        if hop.kind == "edgetpu":
-            found["compiler"] = shutil.which(agent.edgetpu.command[0]) or "none"
+        if hop.program:
+            found["program"] = shutil.which(_setting(agent, hop.program)[0]) or "none"
         return found
 
     def make(staged: Path, log: Path) -> None:
@@ -57,7 +57,7 @@ def convert(agent: Agent, home: Path, hop: Hop) -> Step:
             "source": str(source),
             "target": str(staged),
             "golden": str(golden) if golden else "",
-            "tools": making.tools(agent, hop.toolchain),
+            "tools": {hop.toolchain: making.tools(agent, hop.toolchain)},
             "settings": {**settings, **{name: str(home / name) for name in hop.inputs}},
         }
         making.job(agent, hop.toolchain, job, log)
@@ -208,6 +208,9 @@ def _compare(home: Path, hop: Hop, ran: Path, before: Path | None, limits: Toler
         returns=json.loads(episodes.read_text(encoding="utf-8")) if episodes.is_file() else None,
         previous=arrays(before / "outputs.npz") if before and (before / "outputs.npz").is_file() else None,
     )
+    observations = arrays(home / OBSERVATIONS / "observations.npz")
+    for found in verdict.figures.get("outputs", {}).values():
+        found["observation"] = {name: values[found["worst"]].ravel().tolist() for name, values in observations.items()}
     verdict.figures["compared_with"] = f"predict(deterministic=True) of stable-baselines3, on {about['origin']}"
     verdict.figures["edges"] = about["edges"] if isinstance(limits, Tolerance) else 0
     return verdict

@@ -1,0 +1,95 @@
+"""The table fits its terminal, and progress is a line that is redrawn or lines that are added."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import re
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline import report
+from pipeline.spec import Verdict
+from running import ROOT, Built
+
+ROWS = [["", "onnx", "tflite_int8"], ["cartpole", "✓ 512/512", "✗ 12%"]]
+
+
+@pytest.mark.parametrize(
+    ("width", "wanted"),
+    [
+        (80, "          onnx       tflite_int8\ncartpole  ✓ 512/512  ✗ 12%"),
+        (25, "             cartpole\nonnx         ✓ 512/512\ntflite_int8  ✗ 12%"),
+        (21, "             cartpole\nonnx         ✓\ntflite_int8  ✗"),
+    ],
+)
+def test_table_fits_its_width(width: int, wanted: str) -> None:
+    assert report._fitted(ROWS, width) == wanted
+
+
+@pytest.mark.parametrize(
+    ("figures", "wanted"),
+    [
+        ({"outputs": {"action": {"max": 5.1e-06}}}, "5e-06"),
+        ({"decisions": {"equal": 510, "excused": 1}, "observations": 512, "outputs": {}}, "511/512"),
+        ({"closed_loop": {"kept": 0.984}, "decisions": {"equal": 1, "excused": 0}, "observations": 2}, "98%"),
+        ({}, ""),
+    ],
+)
+def test_figure_is_what_the_verdict_decided_by(figures: dict, wanted: str) -> None:
+    assert report.figure(Verdict("passed", "", figures)) == wanted
+
+
+def test_lines_are_added_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report.Screen, "QUIET", 0.3)
+    out = io.StringIO()
+    screen = report.Screen(out)
+    screen.start("a:onnx:convert")
+    time.sleep(0.8)
+    screen.end("a:onnx:convert", "FAILED", 0.8, "why")
+    screen.close()
+    assert "running: a:onnx:convert 0 s\n" in out.getvalue()
+    assert "    0.8 s  FAILED  a:onnx:convert\nwhy\n" in out.getvalue()
+    assert "\033" not in out.getvalue()
+
+
+def test_terminal_shows_what_runs_now(tiny_agents: Built, tmp_path: Path) -> None:
+    (tmp_path / "one.toml").write_text(f'zip = "{tiny_agents.configs}/dqn.zip"\ntargets = ["weights"]\n')
+    leader, follower = pty.openpty()
+    command = [str(ROOT / "doit"), f"configs={tmp_path}", f"artifacts={tmp_path}/artifacts"]
+    process = subprocess.Popen(command, stdout=follower, stderr=follower)
+    os.close(follower)
+    said = b""
+    while True:
+        try:
+            said += os.read(leader, 4096)
+        except OSError:  # the other end is closed
+            break
+    process.wait()
+    os.close(leader)
+    assert process.returncode == 0
+    assert re.search(r"\r\033\[K +▸ one:sb3 \d+ s", said.decode())
+
+
+def test_plain_doit_in_the_activated_environment_does_the_same() -> None:
+    activate = ROOT / ".toolchains" / "host" / "bin" / "activate"
+    home = os.environ.get("SLIPWAY_TOOLCHAINS")
+    if home:
+        activate = Path(home) / "host" / "bin" / "activate"
+    script = f". '{activate}' && doit list"
+    plain = subprocess.run(["sh", "-c", script], capture_output=True, text=True, cwd=ROOT)
+    wrapped = subprocess.run([ROOT / "doit", "list"], capture_output=True, text=True, cwd="/")
+    assert plain.returncode == 0, plain.stderr
+    assert plain.stdout == wrapped.stdout
+
+
+def test_list_reads_like_a_map_of_the_chain() -> None:
+    listed = subprocess.run([ROOT / "doit", "list"], capture_output=True, text=True).stdout
+    kinds = [line for line in listed.splitlines() if " → " in line and "agents" not in line]
+    assert any(line.startswith("onnx ") and "sb3 → onnx: torch.onnx, opset 14" in line for line in kinds)
+    assert any(line.startswith("tflite_int8 ") and "savedmodel_core → tflite_int8" in line for line in kinds)
+    assert listed.index("\nonnx ") < listed.index("\nsavedmodel ") < listed.index("\ntfjs ")
