@@ -154,7 +154,7 @@ def for_training(agents: list[Agent], root: Path) -> Iterator[Task]:
         if agent.recipe.algorithm:
             step = steps.retrain(agent, root)
             task = _for_step(agent, step)
-            task |= {"basename": "train", "name": agent.name, "doc": f"{step.says} → {step.record.parent}"}
+            task |= {"basename": "train", "name": agent.name, "doc": f"{step.says} → artifacts/{agent.name}/recipe/"}
             yield task
 
 

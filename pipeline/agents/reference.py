@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pipeline.agents import policies
+from pipeline.agents import arguments, policies
 from pipeline.agents.archive import Archive, Statistics
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Reference:
         policy: Any = self.policy
         with torch.no_grad():
             tensor, _ = policy.obs_to_tensor(normalized)
-            if self.archive.algorithm in policies.ON_POLICY:
+            if self.archive.algorithm in arguments.ON_POLICY:
                 found = _actor_critic(policy, tensor, self.parts.decision)
             elif self.archive.algorithm in policies.SQUASHED:
                 mean, log_std, _ = policy.actor.get_action_dist_params(tensor)

@@ -69,7 +69,12 @@ def test_contract_tells_the_agent(a_tiny_agent: Tiny, read: Callable[..., Any]) 
     assert (contract["agent"], contract["kind"], contract["part"]) == ("tiny", "sb3", "policy")
     assert contract["algorithm"] == a_tiny_agent.cls.__name__
     assert contract["inputs"] == [
-        {"name": "observation", "shape": ["batch", *a_tiny_agent.observed.shape], "dtype": "float32"}
+        {
+            "name": "observation",
+            "shape": ["batch", *a_tiny_agent.observed.shape],
+            "dtype": "float32",
+            "layout": "batch first",
+        }
     ]
     assert contract["outputs"][0] == {
         "name": "action",
