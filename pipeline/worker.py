@@ -163,12 +163,18 @@ def execute(path: Path) -> int:
         result = _from_os(error).to_json()
     except Exception as error:
         traceback.print_exc()
-        line = f"{type(error).__name__}: {str(error).strip().split(chr(10))[0]}"
-        result = (disk_full(job) or errors.ConverterFailed(line[:300])).to_json()
+        result = (disk_full(job) or errors.ConverterFailed(_telling(error))).to_json()
     sys.stdout.flush()
     sys.stderr.flush()
     Path(job["result"]).write_text(json.dumps(result), encoding="utf-8")
     return 1 if result else 0
+
+
+def _telling(error: Exception) -> str:
+    """The line of an error that tells: the first, or where that only opens a traceback of its own, the last."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    line = lines[-1] if lines[0].endswith(":") else lines[0]
+    return f"{type(error).__name__}: {line}"[:300]
 
 
 def disk_full(job: dict[str, Any]) -> errors.DiskFull | None:

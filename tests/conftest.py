@@ -28,6 +28,7 @@ def _save_agents(folder: Path) -> None:
     import gymnasium
     import numpy as np
     import torch
+    from sb3_contrib import ARS
     from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
     from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
@@ -41,6 +42,7 @@ def _save_agents(folder: Path) -> None:
     makers = {
         "ppo_discrete": lambda: PPO("MlpPolicy", gymnasium.make("CartPole-v1"), device="cpu"),
         "ppo_box": lambda: PPO("MlpPolicy", normalized("Pendulum-v1", 0), policy_kwargs=dict(small), device="cpu"),
+        "ars": lambda: ARS("LinearPolicy", gymnasium.make("Pendulum-v1"), device="cpu"),
         "a2c_discrete": lambda: A2C("MlpPolicy", gymnasium.make("Acrobot-v1"), policy_kwargs=dict(small), device="cpu"),
         "dqn": lambda: DQN("MlpPolicy", gymnasium.make("CartPole-v1"), policy_kwargs=dict(small), device="cpu"),
         "sac": lambda: SAC("MlpPolicy", normalized("Pendulum-v1", 3), policy_kwargs=dict(small), device="cpu"),
@@ -53,7 +55,7 @@ def _save_agents(folder: Path) -> None:
         model = make()
         with torch.no_grad():
             for parameter in model.policy.parameters():
-                parameter.mul_(2.0)
+                parameter.mul_(2.0).add_(0.1 * (name == "ars"))  # ARS starts its linear policy at 0
         model.save(folder / f"{name}.zip")
         lines = [f'zip = "{name}.zip"', 'vecnormalize = "none"', f"outputs = [{outputs.get(name, '')}]"]
         if isinstance(model.get_vec_normalize_env(), VecNormalize):
@@ -64,7 +66,7 @@ def _save_agents(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def tiny_agents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
-    """Seven untrained agents through every hop, from drawn observations."""
+    """Eight untrained agents through every hop, from drawn observations."""
     folder = tmp_path_factory.mktemp("tiny")
     configs, artifacts = folder / "configs", folder / "artifacts"
     configs.mkdir()

@@ -97,7 +97,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_agents: Built) -> Path
         "Good": 'zip = "good.zip"\n',
         "my agent": 'zip = "good.zip"\n',
         "interpreter": 'zip = "good.zip"\npython = "/no/such/python"\n',
-        "slow": 'zip = "good.zip"\ntimeout = 1\n' + ENV + "[observations]\nepisodes = 3000\n",
+        "slow": 'zip = "good.zip"\ntimeout = 6\n' + ENV + "[observations]\nepisodes = 3000\n",
     }
     for name, text in configs.items():
         (folder / f"{name}.toml").write_text(text, encoding="utf-8")
@@ -138,7 +138,7 @@ def run(folder: Path) -> Run:
         ("good", "AgentNameUnfit", "Agents 'Good' and 'good' would share one folder where case is ignored"),
         ("my agent", "AgentNameUnfit", "unfit for a path. Expected letters, digits, '-' and '_'"),
         ("interpreter", "ToolchainBroken", "/no/such/python: It does not run (No such file or directory). Install there: torch"),
-        ("slow", "JobTimedOut", "Observe was stopped after 1 s. Raise `timeout` in the config"),
+        ("slow", "JobTimedOut", "Observe was stopped after 6 s. Raise `timeout` in the config"),
     ],
 )  # fmt: skip
 def test_bad_agent_gets_one_clear_error(run: Run, agent: str, kind: str, telling: str) -> None:

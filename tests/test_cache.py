@@ -172,7 +172,7 @@ def test_killed_run_loses_at_most_the_running_hops(built: Built, tmp_path: Path,
     process.send_signal(sent)
     begun = time.monotonic()
     said = process.communicate()[0]
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 10
     assert process.returncode != 0
     assert "Traceback" not in said
     assert not _workers_of(fresh.artifacts)

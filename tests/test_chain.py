@@ -12,7 +12,7 @@ import pytest
 from pipeline.hops import BY_KIND, HOPS, KINDS
 from running import Built, doit
 
-TINY = ("ppo_discrete", "ppo_box", "a2c_discrete", "dqn", "sac", "td3", "ddpg")
+TINY = ("ppo_discrete", "ppo_box", "a2c_discrete", "dqn", "sac", "td3", "ddpg", "ars")
 SHIPPED = ("cartpole_ppo", "pendulum_sac", "cartpole_a2c")
 CHECKS = [(hop.kind, runtime) for hop in HOPS for runtime in hop.runtimes]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 SQUASHED = ("SAC", "TQC")
 DETERMINISTIC = ("TD3", "DDPG")
 Q_LEARNING = ("DQN", "QRDQN")
-SUPPORTED = (*ON_POLICY, *SQUASHED, *DETERMINISTIC, *Q_LEARNING)
+SUPPORTED = (*ON_POLICY, *SQUASHED, *DETERMINISTIC, *Q_LEARNING, "ARS")
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ def rebuild(archive: Archive) -> BasePolicy:
     kwargs = arguments.resolved(archive, cls)
     try:
         observed, acts = space(archive.observation_space), space(archive.action_space)
-        policy: BasePolicy = cls(observed, acts, lambda _: 0.0, **kwargs)
+        schedule = [] if archive.algorithm == "ARS" else [lambda _: 0.0]
+        policy: BasePolicy = cls(observed, acts, *schedule, **kwargs)
     except Exception as error:  # whatever SB3 makes of spaces and arguments that it does not expect
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise errors.UnsupportedPolicy(f"{name} cannot be made from the archive: {line[:200]}") from None
@@ -113,6 +115,8 @@ def _load(policy: BasePolicy, weights: dict[str, torch.Tensor]) -> None:
     import torch
 
     wanted = policy.state_dict()
+    if "action_net.0.weight" in wanted:  # ARS's linear policy before sb3-contrib 1.7
+        weights = {re.sub(r"^action_net\.(weight|bias)$", r"action_net.0.\1", name): t for name, t in weights.items()}
     for name, tensor in weights.items():
         if name not in wanted:
             raise errors.WeightsUnfit(f"the file has {name}, which {type(policy).__name__} does not")
@@ -150,6 +154,8 @@ def take_apart(policy: BasePolicy, archive: Archive, statistics: Statistics | No
         make = _deterministic
     elif archive.algorithm in Q_LEARNING:
         make = _q_learning
+    elif archive.algorithm == "ARS":
+        make = _random_search
     return make(policy, archive.action_space, steps, flatten)
 
 
@@ -204,6 +210,17 @@ def _deterministic(policy: Any, acts: dict[str, Any], steps: list[Any], flatten:
 
     trunk = nn.Sequential(*flatten)
     return Parts(steps, trunk, policy.actor.mu, _finish(acts, "unscale"), "scaled_action")
+
+
+def _random_search(policy: Any, acts: dict[str, Any], steps: list[Any], flatten: list[Any]) -> Parts:
+    from torch import nn
+
+    trunk = nn.Sequential(*flatten)
+    if acts["type"] == "Discrete":
+        return Parts(steps, trunk, policy.action_net, [{"op": "argmax"}], "logits")
+    if policy.squash_output:
+        return Parts(steps, trunk, policy.action_net, _finish(acts, "unscale"), "scaled_action")
+    return Parts(steps, trunk, policy.action_net, _finish(acts, "clip"), "mean")
 
 
 def _q_learning(policy: Any, acts: dict[str, Any], steps: list[Any], flatten: list[Any]) -> Parts:

@@ -80,6 +80,9 @@ class Reference:
                 found = {"mean": mean, "log_std": log_std}
             elif self.archive.algorithm in policies.DETERMINISTIC:
                 found = {"scaled_action": policy.actor(tensor)}
+            elif self.archive.algorithm == "ARS":
+                features = policy.extract_features(tensor, policy.features_extractor)
+                found = {self.parts.decision: policy.action_net(features)}
             elif hasattr(policy, "quantile_net"):
                 found = {"q_values": policy.quantile_net(tensor).mean(dim=1)}
             else:

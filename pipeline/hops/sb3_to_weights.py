@@ -42,10 +42,12 @@ def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict
 
 
 def _layer(module: torch.nn.Module, name: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    import torch
     from torch import nn
 
     if isinstance(module, nn.Linear):
-        weights = {f"{name}.weight": module.weight.detach().contiguous(), f"{name}.bias": module.bias.detach()}
+        bias = torch.zeros(module.out_features) if module.bias is None else module.bias.detach()
+        weights = {f"{name}.weight": module.weight.detach().contiguous(), f"{name}.bias": bias}
         return {"op": "linear", "name": name, "inputs": module.in_features, "outputs": module.out_features}, weights
     kind = type(module).__name__
     if kind not in ACTIVATIONS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -36,9 +37,10 @@ def call(command: list[str], model: Path, inputs: Mapping[str, np.ndarray], name
         done = subprocess.run([*command, str(folder)], capture_output=True, text=True)
         print(done.stdout, done.stderr, sep="\n")
         if done.returncode:
-            tail = [line for line in done.stderr.splitlines() if line.strip()]
-            telling = next((line for line in tail if "rror" in line), tail[-1] if tail else "no message")
-            raise errors.ConverterFailed(f"{Path(command[0]).name} ended with {done.returncode}: {telling.strip()}")
+            lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or ["no message"]
+            # Node quotes the source line first, however long, and names the error behind it.
+            telling = next((line for line in lines if re.match(r"(\w*Error|error)\b", line)), lines[-1])
+            raise errors.ConverterFailed(f"{Path(command[0]).name} ended with {done.returncode}: {telling[:300]}")
         written: list[dict[str, Any]] = json.loads((folder / "outputs.json").read_text(encoding="utf-8"))
         return {
             entry["name"]: np.frombuffer((folder / entry["file"]).read_bytes(), entry["dtype"]).reshape(entry["shape"])

@@ -143,7 +143,7 @@ def _make_libtorch(staging: Path, log: Path) -> dict[str, str]:
     include = [f"-I{torch / 'include'}", f"-I{torch / 'include/torch/csrc/api/include'}"]
     libraries = [f"-L{torch / 'lib'}", f"-Wl,-rpath,{torch / 'lib'}", "-ltorch", "-ltorch_cpu", "-lc10"]
     source = str(toolchains.ROOT / "pipeline/runtimes/run_policy.cpp")
-    flags = ["-std=c++20", "-O1", "-Wl,--no-as-needed"]
+    flags = ["-std=c++20", "-O1", *(["-Wl,--no-as-needed"] if sys.platform == "linux" else [])]
     command = [found, *flags, *include, source, "-o", "run_policy", *libraries]
     _call(command, log, staging, "compiling run_policy.cpp")
     version = _call([found, "--version"], log, staging, "asking the compiler")

@@ -94,6 +94,7 @@ class Case:
     normalize: bool = False
     settings: tuple[tuple[str, Any], ...] = ()
     kwargs: tuple[tuple[str, Any], ...] = ()
+    policy: str = "MlpPolicy"
 
     def save(self, folder: Path) -> Tiny:
         cls = getattr(sb3, self.algorithm, None) or getattr(sb3_contrib, self.algorithm)
@@ -102,10 +103,13 @@ class Case:
         torch.manual_seed(0)
         self.observed.seed(3)
         kwargs = {"policy_kwargs": dict(self.kwargs)} if self.kwargs else {}
-        agent = cls("MlpPolicy", tiny.venv(), device="cpu", **small, **dict(self.settings), **kwargs)
+        agent = cls(self.policy, tiny.venv(), device="cpu", **small, **dict(self.settings), **kwargs)
         with torch.no_grad():
             for parameter in agent.policy.parameters():
-                parameter.mul_(3)
+                if self.algorithm == "ARS":  # starts at 0
+                    parameter.normal_(0, 0.3)
+                else:
+                    parameter.mul_(3)
         agent.save(tiny.zip)
         if tiny.pkl:
             statistics(tiny.venv()).save(str(tiny.pkl))
@@ -132,6 +136,10 @@ CASES = {
     **{f"{a.lower()}_discrete": Case(a, acts=FOUR) for a in ("PPO", "A2C", "TRPO", "DQN", "QRDQN")},
     **{f"{a.lower()}_normalized": Case(a, normalize=True) for a in ("PPO", "A2C", "SAC", "TD3", "DDPG")},
     **{f"{a.lower()}_discrete_normalized": Case(a, acts=FOUR, normalize=True) for a in ("PPO", "DQN")},
+    "ars_box": Case("ARS"),
+    "ars_discrete": Case("ARS", acts=FOUR),
+    "ars_linear": Case("ARS", policy="LinearPolicy"),
+    "ars_clipped": Case("ARS", kwargs=(("squash_output", False),)),
     **{f"{a.lower()}_gsde": Case(a, settings=GSDE) for a in ("PPO", "A2C", "SAC")},
     "ppo_gsde_squashed": Case("PPO", settings=GSDE, kwargs=(("squash_output", True),)),
     "ppo_table": Case("PPO", TABLE, FOUR),

@@ -64,7 +64,7 @@ def test_archive_tells_its_agent(a_tiny_agent: Tiny) -> None:
     assert opened.policy_class == f"{type(loaded.policy).__module__}.{type(loaded.policy).__qualname__}"
     assert opened.observation_space == described(loaded.observation_space)
     assert opened.action_space == described(loaded.action_space)
-    assert opened.settings["gamma"] == loaded.gamma
+    assert opened.settings["num_timesteps"] == loaded.num_timesteps
     assert opened.version == "2.9.2"
     assert set(opened.weights) == set(loaded.policy.state_dict())
     for name, tensor in loaded.policy.state_dict().items():
