@@ -8,7 +8,6 @@ its caller, and :func:`decide` is that caller for numpy. Shapes write the batch 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,8 +122,3 @@ def action_range(space: Mapping[str, Any]) -> np.ndarray | None:
         return None
     span = (bounds(space, "high") - bounds(space, "low")).ravel()
     return np.where(np.isfinite(span) & (span > 0), span, 1.0)
-
-
-def elements(shape: list[Any]) -> int:
-    """Elements of one observation or action of a shape whose first dimension is the batch."""
-    return math.prod(int(n) for n in shape[1:])
