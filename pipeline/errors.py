@@ -126,7 +126,7 @@ class UnknownAlgorithm(SlipwayError):
 
 
 class UnsupportedPolicy(SlipwayError):
-    remedy = "Leave the agent out, or see the support table in the README"
+    remedy = "Leave the agent out; the README says what is supported"
 
 
 class WeightsUnfit(SlipwayError):

@@ -13,7 +13,10 @@ from pipeline.spec import Agent, Hop, Verdict
 from pipeline.steps import of_hop
 
 BEFORE = ("recipe", "sb3", "observations")
-LEGEND = "✓ decides as predict: equal decisions, or largest action error; % = return kept in closed loop; · not built"
+LEGEND = (
+    "✓ decides as predict: equal decisions, or largest action error; % = return kept in closed loop; "
+    "±% = mean action error of its range, where there is no environment; · not built"
+)
 MARKS = {"passed": "✓", "failed": "✗", "not_run": "–", "missing": "·"}
 
 
@@ -88,13 +91,15 @@ def cell(agent: Agent, root: Path, hop: Hop) -> str:
 
 
 def figure(verdict: Verdict) -> str:
-    """The number that a verdict decided by: largest action error or equal decisions; return kept, if measured."""
+    """The number that a verdict decided by: the return kept, if it was measured; else decisions or errors."""
     figures = verdict.figures
     if verdict.status == "not_run" or not figures:
         return ""
     closed = figures.get("closed_loop")
     if isinstance(closed, dict):
         return f"{closed['kept']:.0%}"
+    if "action_error" in figures:
+        return f"±{figures['action_error']:.1%}"
     if "decisions" in figures:
         decided = figures["decisions"]
         return f"{decided['equal'] + decided['excused']}/{figures['observations']}"

@@ -37,6 +37,7 @@ def test_table_fits_its_width(width: int, wanted: str) -> None:
         ({"outputs": {"action": {"max": 5.1e-06}}}, "5e-06"),
         ({"decisions": {"equal": 510, "excused": 1}, "observations": 512, "outputs": {}}, "511/512"),
         ({"closed_loop": {"kept": 0.984}, "decisions": {"equal": 1, "excused": 0}, "observations": 2}, "98%"),
+        ({"action_error": 0.0123, "outputs": {"action": {"max": 0.4}}}, "±1.2%"),
         ({}, ""),
     ],
 )
