@@ -202,7 +202,11 @@ def warm(imports: list[str]) -> None:
         child = os.fork()
         if not child:
             _die_with_parent()
-            os._exit(execute(Path(line.strip())))
+            code = 1
+            try:
+                code = execute(Path(line.strip()))
+            finally:  # whatever happens, a full disk under the log included: a fork must not go on as its parent
+                os._exit(code)
         print(json.dumps({"pid": child}), file=answers, flush=True)
         _, status, usage = os.wait4(child, 0)
         ended = {"exit": os.waitstatus_to_exitcode(status), "peak_kib": usage.ru_maxrss}
