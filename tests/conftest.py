@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,16 @@ def shared() -> Path:
     return SHARED
 
 
-@pytest.fixture(scope="session")
-def save_agents() -> Callable[[Path], None]:
-    """Writes a folder of tiny untrained agents, one config each, without environments."""
-    return _save_agents
+@pytest.fixture
+def a_small_disk(tmp_path: Path) -> Iterator[Path]:
+    """The folder of a file system of 220 kB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=220k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a small file system cannot be mounted here (needs root)")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
 
 
 def _save_agents(folder: Path) -> None:
