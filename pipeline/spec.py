@@ -24,14 +24,19 @@ class Environment:
     :param kwargs: passed to ``gymnasium.make``
     :param wrappers: gymnasium wrappers as ``package.module:Class``, innermost first
     :param imports: modules that register environments when imported
+    :param frame_stack: observations that SB3's VecFrameStack puts side by side; 1 is none
+    :param optional: where it cannot be made, or does not fit the agent, draw observations instead of failing
     """
 
     id: str = ""
     kwargs: dict[str, Any] = field(default_factory=dict)
     wrappers: list[str] = field(default_factory=list)
     imports: list[str] = field(default_factory=list)
+    frame_stack: int = 1
+    optional: bool = False
 
     def __post_init__(self) -> None:
+        _require(1 <= self.frame_stack <= 64, "frame_stack from 1 to 64", self.frame_stack)
         for wrapper in self.wrappers:
             _require(wrapper.count(":") == 1, "wrappers as 'package.module:Class'", wrapper)
 
@@ -185,6 +190,11 @@ class Agent:
     :param algorithm: what the archive should hold; "" leaves it to the archive
     :param targets: kinds to build, with all that they are made from; ["all"] is every kind
     :param outputs: further outputs, e.g. "value", "log_std"
+    :param stochastic: give the distribution's parameters as outputs and check the contract's sampler against
+        ``predict(deterministic=False)``
+    :param images: how users hold images: "channel-last" (height, width, channels), or "channel-first" as SB3 inside
+    :param trust: open the archive with SB3's own loader, which runs whatever code its pickles hold
+    :param import_allowed: installed classes that the archive may refer to, as ``package.module:Class``
     :param python: interpreter for everything that needs torch; "" is Slipway's own toolchain
     :param timeout: seconds that any one job may take
     """
@@ -198,6 +208,10 @@ class Agent:
     timeout: int = 900
     targets: list[str] = field(default_factory=lambda: ["all"])
     outputs: list[str] = field(default_factory=list)
+    stochastic: bool = False
+    images: Literal["channel-last", "channel-first"] = "channel-last"
+    trust: bool = False
+    import_allowed: list[str] = field(default_factory=list)
     environment: Environment = field(default_factory=Environment)
     recipe: Recipe = field(default_factory=Recipe)
     observations: Observations = field(default_factory=Observations)
@@ -210,6 +224,8 @@ class Agent:
 
     def __post_init__(self) -> None:
         _require(self.timeout > 0, "a timeout above 0", self.timeout)
+        for path in self.import_allowed:
+            _require(path.count(":") == 1, "import_allowed as 'package.module:Class'", path)
 
 
 @dataclass(frozen=True)
