@@ -82,6 +82,13 @@ TOOLCHAINS = {
             after=("torch",),
         ),
         Toolchain(
+            "hub",
+            ("requirements/hub.txt",),
+            ("huggingface_hub",),
+            ("huggingface-hub",),
+            "the Hugging Face Hub's client: fetches agents",
+        ),
+        Toolchain(
             "test",
             ("requirements/test.txt", "requirements/torch.in"),
             ("pytest", "hypothesis", "torch", "stable_baselines3", "onnxruntime", "ai_edge_litert.interpreter"),
@@ -169,6 +176,8 @@ def environment() -> dict[str, str]:
         "TF_ENABLE_ONEDNN_OPTS": "0",
         "TF_NUM_INTRAOP_THREADS": "1",
         "TF_NUM_INTEROP_THREADS": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_XET": "1",  # its cache would be in the user's home
     }
     return {**inherited, **fixed}
 
