@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 import json
 import pickletools
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import errors
-from pipeline.agents import pickles, records, zips
+from pipeline.agents import pickles, records, tensors, zips
 
 if TYPE_CHECKING:
     import torch
+
+VERSION = "_stable_baselines3_version"
+MEMBERS = ("data", "policy.pth", VERSION)
+MAX_DATA = 1 << 24  # as JSON, a byte can take twenty of memory
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ def read(path: Path) -> Archive:
         :class:`errors.PickleRefused` or :class:`errors.WeightsUnfit`
     """
     try:
-        members = zips.members(path.read_bytes(), path.name, zips.MAX_MEMBERS)
+        members = zips.members(_content(path), path.name, zips.MAX_MEMBERS, MEMBERS)
         if "data" not in members or "policy.pth" not in members:
             missing = "data" if "data" not in members else "policy.pth"
             raise errors.NotAnAgent(f"{path.name} has no member '{missing}': not a Stable-Baselines3 agent")
@@ -67,11 +71,25 @@ def read(path: Path) -> Archive:
             observation_space=records.space(fields["observation_space"]),
             action_space=records.space(fields["action_space"]),
             settings={key: value for key, value in data.items() if isinstance(value, str | int | float | bool)},
-            version=members.get("_stable_baselines3_version", b"unknown").decode("ascii", "replace").strip(),
+            version=_version(members.get(VERSION, b"unknown")),
             weights=_weights(members["policy.pth"]),
         )
     except errors.SlipwayError as error:
         raise error.at(file=path) from None
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > zips.MAX_UNPACKED:
+            raise errors.NotAnAgent(f"{path.name} has {path.stat().st_size:,} bytes; the limit is 1 GiB")
+        return path.read_bytes()
+    except OSError as error:
+        raise errors.AgentFileDamaged(f"{path.name} cannot be read ({error.strerror})") from None
+
+
+def _version(member: bytes) -> str:
+    found = member.decode("ascii", "replace").strip()
+    return found if re.fullmatch(r"[\w.+-]{1,40}", found) else "unknown"
 
 
 def _policy_class(found: object) -> str:
@@ -90,6 +108,8 @@ def _mapping(kwargs: object) -> dict[str, Any]:
 
 
 def _json(text: bytes) -> dict[str, Any]:
+    if len(text) > MAX_DATA:
+        raise errors.NotAnAgent(f"member data has {len(text):,} bytes; the limit is {MAX_DATA >> 20} MiB")
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -129,38 +149,14 @@ def _algorithm(policy_class: str, data: dict[str, Any]) -> str:
 
 
 def _weights(pth: bytes) -> dict[str, torch.Tensor]:
-    """The state_dict, by torch's weights-only loader, after the inner zip (torch 1.6 and later) passed the limits."""
+    """The state_dict."""
     import torch
 
-    try:
-        _scan_tensors(pth)
-    except errors.PickleRefused as error:
-        if "the pickle is malformed" in error.what:
-            raise errors.WeightsUnfit("policy.pth cannot be read as tensors") from None
-        error.what = f"policy.pth: {error.what}"
-        raise
-    try:
-        state = torch.load(io.BytesIO(pth), map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise errors.WeightsUnfit(f"policy.pth cannot be read as tensors ({type(error).__name__})") from None
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise errors.WeightsUnfit("policy.pth holds something other than tensors by name")
-    return dict(state)
+    def tensor(found: tensors.Tensor) -> torch.Tensor:
+        held = torch.frombuffer(bytearray(found.storage), dtype=getattr(torch, found.dtype))
+        return held.as_strided(found.shape, found.strides, found.offset).clone()
 
-
-def _scan_tensors(pth: bytes) -> None:
-    """Hold the pickles of a file of tensors to the list, before torch's own loader sees them.
-
-    torch's weights-only unpickler refuses code, but hashes what it is given, which a forged nest makes endless.
-    """
-    if pth.startswith(b"PK"):
-        for name, content in zips.members(pth, "policy.pth", zips.MAX_TENSOR_MEMBERS).items():
-            if name.endswith("data.pkl"):
-                pickles.read(content, pickles.TENSORS)
-        return
-    before_zips = io.BytesIO(pth)  # torch before 1.6: magic number, version, system, the mapping, its storages
-    for _ in range(5):
-        pickles.read(before_zips, pickles.TENSORS)
+    return {name: tensor(found) for name, found in tensors.read(pth).items()}
 
 
 @dataclass(frozen=True)

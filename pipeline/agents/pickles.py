@@ -17,6 +17,7 @@ from pipeline import errors
 
 MAX_OPCODES = 200_000
 MAX_ENCODED = 1 << 26
+MAX_KEY = 1 << 32
 
 _NUMPY_CORES = ("numpy.core", "numpy._core")
 _GYMS = ("gym", "gymnasium")
@@ -117,9 +118,11 @@ class Record:
 
 
 def _mapping(pairs: list[Any]) -> dict[Any, Any]:
-    """Keys are plain, because hashing a forged nest of tuples takes exponential time."""
+    """Keys are plain and small: hashing a forged nest of tuples takes exponential time, and multiples of 2**61 - 1
+    all have the same hash.
+    """
     keys = pairs[::2]
-    if not all(isinstance(key, str | int) for key in keys):
+    if not all(isinstance(key, str) or (isinstance(key, int) and abs(key) < MAX_KEY) for key in keys):
         raise errors.PickleRefused("the pickle has a mapping whose keys are not names or numbers")
     return dict(zip(keys, pairs[1::2], strict=True))
 
@@ -129,7 +132,7 @@ class _Mark:
 
 
 _PUSHES = frozenset(
-    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING BINBYTES "
+    "INT BININT BININT1 BININT2 LONG LONG1 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING BINBYTES "
     "SHORT_BINBYTES BINBYTES8 BYTEARRAY8 UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8".split()
 )
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -148,7 +151,8 @@ class _Reader:
         if not isinstance(module, str) or not isinstance(name, str):
             raise errors.PickleRefused("the pickle names a global by something that is not text")
         if (module, name) not in self.allowed:
-            raise errors.PickleRefused(f"the pickle refers to {module}.{name}, which is not on the allowed list")
+            named = f"{module}.{name}"[:200]
+            raise errors.PickleRefused(f"the pickle refers to {named}, which is not on the allowed list")
         return Name(module, name)
 
     def to_mark(self) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline import errors
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MAX_ELEMENTS = 1 << 28
+MAX_BOUNDS = 1 << 22
 _DTYPES = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
 
 
@@ -73,14 +75,26 @@ def space(record: object) -> dict[str, Any]:
     :raises errors.PickleRefused: it is no space that Slipway knows, or its state is malformed
     """
     try:
-        return _space(record)
+        return _space(record, _Room())
     except errors.PickleRefused:
         raise
     except Exception as error:  # a forged state can break any assumption, always to one verdict
         raise errors.PickleRefused(f"a space in the pickle is malformed ({type(error).__name__})") from None
 
 
-def _space(record: object) -> dict[str, Any]:
+@dataclass
+class _Room:
+    """What is left for numbers of a space: a forged one names the same array, or the same space, over and over."""
+
+    left: int = MAX_BOUNDS
+
+    def take(self, count: int) -> None:
+        self.left -= count
+        if self.left < 0:
+            raise errors.PickleRefused(f"a space in the pickle has more than {MAX_BOUNDS:,} bounds")
+
+
+def _space(record: object, room: _Room) -> dict[str, Any]:
     if not isinstance(record, Record) or ".spaces." not in f"{record.callee}":
         raise errors.PickleRefused("expected a space in the pickle")
     state = record.state
@@ -88,21 +102,25 @@ def _space(record: object) -> dict[str, Any]:
         state = state[0]
     if not isinstance(state, dict):
         raise errors.PickleRefused("a space in the pickle has no state")
+    room.take(1)
     kind = record.callee.name
     if kind == "Box":
         shape = state.get("_shape", state.get("shape"))
         low, high = array(state["low"]), array(state["high"])
         if low.shape != shape or high.shape != shape:
             raise errors.PickleRefused(f"a Box has bounds of shape {low.shape} and {high.shape}, which is not its own")
+        room.take(low.size)
         return box(low, high, _dtype(state["dtype"]).lstrip("<>"))
     if kind == "Discrete":
         return {"type": kind, "n": _whole(state["n"]), "start": _whole(state.get("start", 0))}
     if kind == "MultiDiscrete":
-        return {"type": kind, "nvec": [_whole(n) for n in array(state["nvec"]).ravel()]}
+        nvec = array(state["nvec"]).ravel()
+        room.take(nvec.size)
+        return {"type": kind, "nvec": [_whole(n) for n in nvec]}
     if kind == "MultiBinary":
         n = state["n"]
         return {"type": kind, "n": [_whole(k) for k in n] if isinstance(n, tuple | list) else [_whole(n)]}
-    return {"type": "Dict", "spaces": {str(key): _space(value) for key, value in state["spaces"].items()}}
+    return {"type": "Dict", "spaces": {str(key): _space(value, room) for key, value in state["spaces"].items()}}
 
 
 def box(low: np.ndarray, high: np.ndarray, dtype: str) -> dict[str, Any]:
@@ -124,6 +142,9 @@ def box(low: np.ndarray, high: np.ndarray, dtype: str) -> dict[str, Any]:
 def _whole(value: object) -> int:
     number = int(array(value)) if isinstance(value, Record) else value
     try:
-        return int(number)  # type: ignore[call-overload]
+        found = int(number)  # type: ignore[call-overload]
     except (TypeError, ValueError):
         raise errors.PickleRefused(f"expected a whole number in the pickle, found {type(value).__name__}") from None
+    if abs(found) >= 1 << 63:
+        raise errors.PickleRefused("a space in the pickle has a number beyond 64 bits")
+    return found

@@ -6,22 +6,32 @@ import io
 import re
 import zipfile
 import zlib
+from collections.abc import Collection
 
 from pipeline import errors
 
 MAX_MEMBERS = 64
 MAX_TENSOR_MEMBERS = 4096
+MAX_ENTRIES = 1 << 16
 MAX_UNPACKED = 1 << 30
+CHUNK = 1 << 24
 MAX_RATIO = 200
 
 
-def members(content: bytes, name: str, most: int) -> dict[str, bytes]:
-    """All members of a zip, within limits."""
+def members(content: bytes, name: str, most: int, wanted: Collection[str] | None = None) -> dict[str, bytes]:
+    """Members of a zip, within limits. The checksum of every member is checked.
+
+    :param most: members that it may have
+    :param wanted: members to return, where they are there; None is all of them
+    :raises SlipwayError: :class:`errors.AgentFileDamaged` or :class:`errors.NotAnAgent`
+    """
     if not content:
         raise errors.AgentFileDamaged(f"{name} is empty (0 bytes)")
     if not content.startswith(b"PK"):
         start = content[:20].decode("ascii", "replace").split("\n")[0]
         raise errors.NotAnAgent(f"{name} is not a zip (it starts with {start!r})", remedy="Fetch the real file")
+    if content.count(b"PK\x01\x02") > MAX_ENTRIES:  # zipfile makes an object of every entry before any is counted
+        raise errors.NotAnAgent(f"{name} has more than {MAX_ENTRIES:,} members; the limit is {most}")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             infos = archive.infolist()
@@ -29,7 +39,13 @@ def members(content: bytes, name: str, most: int) -> dict[str, bytes]:
                 # The directory found is that of an archive inside: the outer one's own is cut off.
                 raise zipfile.BadZipFile
             _check_members(infos, name, most)
-            return {info.filename: _member(archive, info, name) for info in infos if not info.is_dir()}
+            found = {}
+            for info in infos:
+                kept = wanted is None or info.filename in wanted
+                held = _member(archive, info, name, kept)
+                if kept and not info.is_dir():
+                    found[info.filename] = held
+            return found
     except zipfile.BadZipFile:
         raise errors.AgentFileDamaged(f"{name} is cut short: no zip directory at its end") from None
     except (OSError, NotImplementedError, EOFError, ValueError) as error:
@@ -60,12 +76,17 @@ def _check_members(infos: list[zipfile.ZipInfo], name: str, most: int) -> None:
         raise errors.NotAnAgent(f"{name} unpacks to more than 1 GiB")
 
 
-def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> bytes:
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, kept: bool) -> bytes:
+    """Its content, not a byte more than the directory claims; b"" where it is only held to its checksum."""
+    chunks, left = [], info.file_size
     try:
         with archive.open(info) as file:
-            content = file.read(info.file_size + 1)  # not a byte more than the directory claims, and its checksum
-        if len(content) != info.file_size:
+            while left >= 0 and (chunk := file.read(min(CHUNK, left + 1))):
+                left -= len(chunk)
+                if kept:
+                    chunks.append(chunk)
+        if left:
             raise zipfile.BadZipFile
-        return content
+        return b"".join(chunks)
     except (zipfile.BadZipFile, zlib.error):
         raise errors.AgentFileDamaged(f"member {info.filename} of {name} is damaged (checksum mismatch)") from None
