@@ -16,6 +16,8 @@ from pipeline import errors
 from pipeline.spec import Agent
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def paths(folder: Path) -> list[Path]:
@@ -123,9 +125,33 @@ def _check_targets(agent: Agent, kinds: Sequence[str]) -> None:
             raise errors.ConfigWrongValue(f"target '{target}' is unknown{hint}", expected=", ".join(kinds))
 
 
+def _check_hub(agent: Agent) -> None:
+    hub = agent.hub
+    if agent.zip:
+        raise errors.ConfigWrongValue("zip and [hub] are both set: the archive comes from one of them")
+    if agent.vecnormalize != "none":
+        raise errors.ConfigWrongValue("vecnormalize is set, but [hub] fetches the agent: set hub.vecnormalize instead")
+    absent = [key for key in ("repo_id", "filename", "revision") if not getattr(hub, key)]
+    if absent:
+        raise errors.ConfigWrongValue(f"[hub] lacks {' and '.join(absent)}", expected="repo_id, filename and revision")
+    if not _REPOSITORY.fullmatch(hub.repo_id):
+        raise errors.ConfigWrongValue("hub.repo_id is no repository", expected="owner/name", found=repr(hub.repo_id))
+    if not _COMMIT.fullmatch(hub.revision):
+        raise errors.ConfigWrongValue(
+            "hub.revision is no commit, and a branch or tag would be another agent tomorrow",
+            expected="40 hexadecimal digits",
+            found=repr(hub.revision),
+            remedy="Copy the full commit from the repository's page: Files and versions, History",
+        )
+
+
 def _check_files(agent: Agent, path: Path) -> None:
+    stated = _read(path)
+    if "hub" in stated:
+        _check_hub(agent)
+        return
     if not agent.zip and not agent.recipe.algorithm:
-        raise errors.ConfigWrongValue("neither zip nor [recipe] algorithm is set: there is no agent to build")
+        raise errors.ConfigWrongValue("neither zip nor [hub] nor [recipe] algorithm is set: there is no agent to build")
     if not agent.zip:
         if not agent.environment.id:
             raise errors.ConfigWrongValue("[recipe] needs [environment] id")
@@ -140,7 +166,6 @@ def _check_files(agent: Agent, path: Path) -> None:
             raise errors.StatisticsMissing(f"{agent.vecnormalize} does not exist")
         return
     beside = [archive.with_name("vecnormalize.pkl"), archive.with_suffix("") / "vecnormalize.pkl"]
-    stated = "vecnormalize" in _read(path)
     for candidate in beside:
-        if candidate.is_file() and not stated:
+        if candidate.is_file() and "vecnormalize" not in stated:
             raise errors.StatisticsMissing(f"the config does not say whether {candidate} belongs to the archive")

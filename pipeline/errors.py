@@ -109,6 +109,26 @@ class AgentFileMissing(SlipwayError):
     remedy = "Check `zip` in the config; it is relative to the config's folder"
 
 
+class HubUnreachable(SlipwayError):
+    remedy = "Check the connection and run again; agents that were fetched before stay usable without it"
+
+
+class HubRepositoryMissing(SlipwayError):
+    remedy = "Check repo_id in [hub]; for a private repository set HF_TOKEN"
+
+
+class HubRepositoryGated(SlipwayError):
+    remedy = "Accept its conditions on its page with your account, and set HF_TOKEN"
+
+
+class HubRevisionUnknown(SlipwayError):
+    remedy = "Copy the full commit from the repository's page: Files and versions, History"
+
+
+class HubFileMissing(SlipwayError):
+    remedy = "Name a file of the repository in [hub]"
+
+
 class AgentFileDamaged(SlipwayError):
     remedy = "Fetch or save the file again"
 
@@ -178,6 +198,10 @@ class JobTimedOut(SlipwayError):
 
 class OutputsUnfit(SlipwayError):
     remedy = "The artifact does not hold to its contract: rebuild it, or report the hop"
+
+
+class InputsUnfit(SlipwayError):
+    remedy = "policy.json lists the inputs with their shapes, dtypes and layouts"
 
 
 class CheckFailed(SlipwayError):

@@ -12,7 +12,7 @@ from pipeline.hops import HOPS, wanted
 from pipeline.spec import Agent, Hop, Verdict
 from pipeline.steps import of_hop
 
-BEFORE = ("recipe", "sb3", "observations")
+BEFORE = ("recipe", "hub", "sb3", "observations")
 LEGEND = (
     "✓ decides as predict: equal decisions, or largest action error; % = return kept in closed loop; "
     "±% = mean action error of its range, where there is no environment; · not built"

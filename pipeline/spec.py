@@ -42,6 +42,23 @@ class Environment:
 
 
 @dataclass(frozen=True)
+class Hub:
+    """A Hugging Face Hub repository that holds the archive, instead of ``zip``.
+
+    :param repo_id: "owner/name"; "" means that the agent is not on the Hub
+    :param filename: the archive's path in the repository
+    :param revision: the commit, all 40 digits: a branch would be another agent tomorrow
+    :param vecnormalize: path of VecNormalize's statistics in the repository; "none" where the agent has none, and
+        "" leaves it to the repository, which must then hold none
+    """
+
+    repo_id: str = ""
+    filename: str = ""
+    revision: str = ""
+    vecnormalize: str = ""
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How to train the agent, when no archive is given (and how the given one was made).
 
@@ -185,7 +202,7 @@ class Agent:
 
     :param name: the config's file name without ``.toml``
     :param config: path of the config, for messages
-    :param zip: path of SB3's archive; "" means that the recipe makes it
+    :param zip: path of SB3's archive; "" means that it comes from the Hub, or that the recipe makes it
     :param vecnormalize: path of VecNormalize's statistics, or "none"
     :param algorithm: what the archive should hold; "" leaves it to the archive
     :param targets: kinds to build, with all that they are made from; ["all"] is every kind
@@ -212,6 +229,7 @@ class Agent:
     images: Literal["channel-last", "channel-first"] = "channel-last"
     trust: bool = False
     import_allowed: list[str] = field(default_factory=list)
+    hub: Hub = field(default_factory=Hub)
     environment: Environment = field(default_factory=Environment)
     recipe: Recipe = field(default_factory=Recipe)
     observations: Observations = field(default_factory=Observations)

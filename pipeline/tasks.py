@@ -70,7 +70,7 @@ def for_agents(agents: list[Agent], root: Path) -> Iterator[Task]:
 
 
 def _describe(agent: Agent) -> str:
-    made = f"trained by its recipe ({agent.recipe.algorithm})" if not agent.zip else Path(agent.zip).name
+    made = Path(agent.zip).name or agent.hub.repo_id or f"trained by its recipe ({agent.recipe.algorithm})"
     acts = f", acts in {agent.environment.id}" if agent.environment.id else ""
     return f"{made}{acts} → {len(wanted(agent.targets))} kinds of artifact"
 

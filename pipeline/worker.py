@@ -57,6 +57,13 @@ def run(job: dict[str, Any]) -> None:
     np.savez(Path(job["target"]) / "outputs.npz", **outputs)  # type: ignore[arg-type]
 
 
+def fetch(job: dict[str, Any]) -> None:
+    """A repository of the Hub -> an archive."""
+    from pipeline.agents import hub
+
+    hub.fetch(Path(job["target"]), job["settings"])
+
+
 def read(job: dict[str, Any]) -> None:
     """Open an archive -> the ``sb3`` artifact."""
     from pipeline.agents import jobs
@@ -86,7 +93,7 @@ def evaluate(job: dict[str, Any]) -> None:
         jobs.evaluate(Path(job["source"]), Path(job["target"]), policy, job["settings"])
 
 
-JOBS = {function.__name__: function for function in (convert, run, read, train, observe, evaluate)}
+JOBS = {function.__name__: function for function in (convert, run, fetch, read, train, observe, evaluate)}
 
 
 def _load(job: dict[str, Any], contract: dict[str, Any]) -> contracts.Run:

@@ -31,6 +31,22 @@ def a_small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.fixture(scope="session")
+def tiny_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained PPO for CartPole-v1, ``vecnormalize.pkl``'s content beside it under the same name."""
+    import gymnasium
+    import torch
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("one") / "agent.zip"
+    venv = VecNormalize(DummyVecEnv([lambda: gymnasium.make("CartPole-v1")]))
+    PPO("MlpPolicy", venv, policy_kwargs={"net_arch": [16]}, device="cpu").save(path)
+    venv.save(str(path.with_suffix(".pkl")))
+    return path
+
+
 def _save_agents(folder: Path) -> None:
     import gymnasium
     import numpy as np

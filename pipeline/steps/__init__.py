@@ -22,7 +22,9 @@ def steps(agent: Agent, root: Path) -> list[Step]:
     """
     home = root / agent.name
     hops = wanted(agent.targets)
-    found = [] if agent.zip else [of_agent.train(agent, home)]
+    found = []
+    if not agent.zip:
+        found.append(of_agent.fetch(agent, home) if agent.hub.repo_id else of_agent.train(agent, home))
     found.append(of_agent.read(agent, home))
     found.append(of_agent.observe(agent, home, of_agent.OBSERVATIONS))
     if any(of_agent.CALIBRATION in hop.inputs for hop in hops):

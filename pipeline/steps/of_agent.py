@@ -1,4 +1,4 @@
-"""The steps before the chain: train, read, observe."""
+"""The steps before the chain: fetch or train, read, observe."""
 
 from __future__ import annotations
 
@@ -11,7 +11,24 @@ from pipeline.spec import Agent
 from pipeline.steps import making
 from pipeline.steps.making import Step
 
-SOURCE, RECIPE, OBSERVATIONS, CALIBRATION = "sb3", "recipe", "observations", "calibration"
+SOURCE, RECIPE, HUB, OBSERVATIONS, CALIBRATION = "sb3", "recipe", "hub", "observations", "calibration"
+
+
+def fetch(agent: Agent, home: Path) -> Step:
+    """repository of the Hub -> ``hub/``: the archive, and statistics if the config names any.
+
+    A commit never changes, so the key is what was asked for and nothing else: neither the client nor our code.
+    """
+    settings = dataclasses.asdict(agent.hub)
+
+    def key() -> dict[str, Any]:
+        return {"settings": settings}
+
+    def make(staged: Path, log: Path) -> None:
+        making.job(agent, "hub", {"do": "fetch", "target": str(staged), "settings": settings}, log)
+
+    says = f"fetch {agent.hub.filename} of {agent.hub.repo_id} from the Hugging Face Hub"
+    return making.folder_step(agent, home, home / HUB, HUB, says, after=(), needs=("hub",), key=key, make=make)
 
 
 def train(agent: Agent, home: Path) -> Step:
@@ -35,14 +52,14 @@ def train(agent: Agent, home: Path) -> Step:
 
 def read(agent: Agent, home: Path) -> Step:
     """archive -> ``sb3/``: the archive, its statistics, and the contract that they imply."""
-    recipe = home / RECIPE
+    before = HUB if agent.hub.repo_id else RECIPE
 
     def given() -> dict[str, Any]:
         """Paths of the archive and its statistics."""
         if agent.zip:
             return {"zip": agent.zip, "vecnormalize": agent.vecnormalize}
-        pkl = recipe / "vecnormalize.pkl"
-        return {"zip": str(recipe / "agent.zip"), "vecnormalize": str(pkl) if pkl.is_file() else "none"}
+        pkl = home / before / "vecnormalize.pkl"
+        return {"zip": str(home / before / "agent.zip"), "vecnormalize": str(pkl) if pkl.is_file() else "none"}
 
     settings = {"agent": agent.name, "algorithm": agent.algorithm, "outputs": sorted(agent.outputs)}
 
@@ -56,7 +73,7 @@ def read(agent: Agent, home: Path) -> Step:
     def make(staged: Path, log: Path) -> None:
         making.job(agent, "torch", {"do": "read", "target": str(staged), "settings": {**settings, **given()}}, log)
 
-    after = () if agent.zip else (RECIPE,)
+    after = () if agent.zip else (before,)
     says = "read the archive without executing it"
     place = home / SOURCE
     return making.folder_step(agent, home, place, SOURCE, says, after=after, needs=("torch",), key=key, make=make)
