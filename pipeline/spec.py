@@ -43,13 +43,11 @@ class Environment:
 
 @dataclass(frozen=True)
 class Hub:
-    """A Hugging Face Hub repository that holds the archive, instead of ``zip``.
+    """A commit of a Hugging Face Hub repository that holds the archive, instead of ``zip``.
 
     :param repo_id: "owner/name"; "" means that the agent is not on the Hub
-    :param filename: the archive's path in the repository
-    :param revision: the commit, all 40 digits: a branch would be another agent tomorrow
-    :param vecnormalize: path of VecNormalize's statistics in the repository; "none" where the agent has none, and
-        "" leaves it to the repository, which must then hold none
+    :param revision: all 40 digits of the commit: a branch would be another agent tomorrow
+    :param vecnormalize: path of the statistics there, or "none"; "" is refused where there are some
     """
 
     repo_id: str = ""
@@ -182,11 +180,7 @@ class Onnx:
 
 @dataclass(frozen=True)
 class EdgeTpu:
-    """How to call the Edge TPU compiler.
-
-    :param command: the program and leading arguments; a container call, for instance
-    :param timeout: seconds
-    """
+    """How to call the Edge TPU compiler: the program and leading arguments (a container call, say); seconds."""
 
     command: list[str] = field(default_factory=lambda: ["edgetpu_compiler"])
     timeout: int = 180
