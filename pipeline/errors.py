@@ -57,12 +57,18 @@ class SlipwayError(Exception):
         compared = ", ".join(f"{label} {value}" for label, value in measure if value)
         sentences = [part for part in (self.what, compared, self.remedy) if part]
         text = " ".join(_sentence(part) for part in sentences)
-        return f"{type(self).__name__}: " + (f"{', '.join(where)}: " if where else "") + text
+        line = f"{type(self).__name__}: " + (f"{', '.join(where)}: " if where else "") + text
+        return printable(line)
 
     def to_json(self) -> dict[str, str]:
         """The fields, with the class's name under ``error``."""
         names = ("what", "file", "expected", "found", "remedy", "agent", "hop")
         return {"error": type(self).__name__, **{name: getattr(self, name) for name in names}}
+
+
+def printable(text: str) -> str:
+    """One line for a terminal: names out of a stranger's file may hold control characters."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _sentence(text: str) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 MAX_ELEMENTS = 1 << 28
 MAX_BOUNDS = 1 << 22
+SPACE = 1 << 10  # what a space within a space takes of these
 _DTYPES = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
 
 
@@ -102,7 +103,7 @@ def _space(record: object, room: _Room) -> dict[str, Any]:
         state = state[0]
     if not isinstance(state, dict):
         raise errors.PickleRefused("a space in the pickle has no state")
-    room.take(1)
+    room.take(SPACE)
     kind = record.callee.name
     if kind == "Box":
         shape = state.get("_shape", state.get("shape"))
@@ -128,7 +129,9 @@ def box(low: np.ndarray, high: np.ndarray, dtype: str) -> dict[str, Any]:
     import numpy as np
 
     def bounds(values: np.ndarray) -> list[Any]:
-        return [float(v) if math.isfinite(v) else str(float(v)) for v in values.ravel()]
+        numbers = values.ravel().astype(np.float64)
+        flat = numbers.tolist()
+        return flat if np.isfinite(numbers).all() else [v if math.isfinite(v) else str(v) for v in flat]
 
     return {
         "type": "Box",

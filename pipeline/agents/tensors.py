@@ -18,6 +18,7 @@ from pipeline.agents import pickles, zips
 
 MAX_SHARING = 8  # an extractor that actor and critic share is stored once, and named three times
 MAX_DIMENSIONS = 16
+_MAGIC = 0x1950A86A20F9469CFC6C
 _ELEMENTS = {
     "FloatStorage": ("float32", 4),
     "DoubleStorage": ("float64", 8),
@@ -75,6 +76,8 @@ def read(pth: bytes) -> dict[str, Tensor]:
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError):
         # A forged record can break any assumption, always to one verdict.
         raise errors.WeightsUnfit("policy.pth holds something other than tensors by name") from None
+    if not tensors:
+        raise errors.WeightsUnfit("policy.pth holds no tensors")
     held = sum(len(content) for content in storages.values())
     if sum(tensor.elements * _SIZES[tensor.dtype] for tensor in tensors.values()) > MAX_SHARING * held:
         raise errors.WeightsUnfit("policy.pth describes far more numbers than it holds")
@@ -97,7 +100,9 @@ def _zipped(members: Mapping[str, bytes]) -> tuple[Any, dict[str, bytes]]:
 def _unzipped(pth: bytes) -> tuple[Any, dict[str, bytes]]:
     """Five pickles (magic number, version, system, the mapping, keys of storages), then the storages in order."""
     file = io.BytesIO(pth)
-    *_, mapping, keys = [pickles.read(file, pickles.TENSORS) for _ in range(5)]
+    magic, _, _, mapping, keys = [pickles.read(file, pickles.TENSORS) for _ in range(5)]
+    if magic != _MAGIC:
+        raise TypeError
     sizes = {key: size for key, _, size, _ in map(_storage_of, mapping.values())}
     storages = {}
     for key in keys:

@@ -10,7 +10,7 @@ OPEN = b'S\'open("MARKER","w")\'\n'
 
 
 def short(text: str) -> bytes:
-    return b"\x8c" + bytes([len(text)]) + text.encode()
+    return b"\x8c" + bytes([len(text.encode())]) + text.encode()
 
 
 def stack_global(module: str, name: str) -> bytes:
@@ -80,6 +80,43 @@ EXECUTING = {
     "a call of text": b"S'os.system'\n(" + COMMAND + b"tR.",
     "a call of a call": b"cnumpy\ndtype\n)R(" + COMMAND + b"tR.",
     "a call without a tuple": b"cnumpy\ndtype\n" + COMMAND + b"R.",
+    "os.execv": b"cos\nexecv\n(S'/bin/touch'\n(lS'touch'\naS'MARKER'\natR.",
+    "os.posix_spawn": b"cos\nposix_spawn\n(S'/bin/touch'\n(lS'touch'\naS'MARKER'\na(dtR.",
+    "shutil.copyfile": b"cshutil\ncopyfile\n(S'/bin/sh'\nS'MARKER'\ntR.",
+    "pty.spawn": b"cpty\nspawn\n((lS'touch'\naS'MARKER'\natR.",
+    "io.open": b"cio\nopen\n(S'MARKER'\nS'w'\ntR.",
+    "code.interact": b"ccode\nInteractiveInterpreter.runsource\n(NS'0'\ntR.",
+    "pdb.run": b"cpdb\nrun\n(" + OPEN + b"tR.",
+    "cProfile.run": b"ccProfile\nrun\n(" + OPEN + b"tR.",
+    "doctest": b"cdoctest\ndebug_script\n(" + OPEN + b"tR.",
+    "ctypes": b"cctypes\nCDLL\n(S'libc.so.6'\ntR.",
+    "marshal": b"cmarshal\nloads\n(S'c'\ntR.",
+    "webbrowser": b"cwebbrowser\nopen\n(S'file:MARKER'\ntR.",
+    "urllib": b"curllib.request\nurlretrieve\n(S'file:///bin/sh'\nS'MARKER'\ntR.",
+    "socket": b"csocket\ncreate_connection\n((S'127.0.0.1'\nI9\ntltR.",
+    "logging.config": b"clogging.config\nvalueAsTuple\n(" + OPEN + b"tR.",
+    "site.addpackage": b"csite\naddpackage\n(NS'MARKER'\nNtR.",
+    "types.FunctionType": b"ctypes\nFunctionType\n(ccodecs\nencode\n(dtR.",
+    "builtins.setattr": b"cbuiltins\nsetattr\n(cnumpy\ndtype\nS'x'\nNtR.",
+    "builtins.__import__": b"cbuiltins\n__import__\n(S'antigravity'\ntR.",
+    "torch.jit.load": b"ctorch.jit\nload\n(S'MARKER'\ntR.",
+    "torch inductor": b"ctorch._inductor.codecache\nPyCodeCache.load\n(" + OPEN + b"tR.",
+    "numpy.lib.npyio": b"cnumpy.lib.npyio\nsave\n(S'MARKER'\nI0\ntR.",
+    "numpy.memmap": b"cnumpy\nmemmap\n(S'MARKER'\nS'f4'\nS'w+'\nI0\n(I4\ntI0\ntR.",
+    "cloudpickle loader": b"ccloudpickle.cloudpickle\nsubimport\n(S'antigravity'\ntR.",
+    "a loader of the library": b"cstable_baselines3.common.save_util\nload_from_pkl\n(S'MARKER'\ntR.",
+    "a saver of the library": b"cstable_baselines3.common.save_util\nsave_to_pkl\n(S'MARKER'\nI0\ntR.",
+    "BUILD on a function": b"ccodecs\nencode\n}S'__defaults__'\n(cos\nsystem\ntsb.",
+    "BUILD with slots": b"cnumpy\ndtype\n(S'f4'\ntR(N}S'__reduce__'\ncos\nsystem\nstb.",
+    "a name put together in the memo": b"\x80\x04\x8c\x05posix\x94\x8c\x06system\x9400h\x00h\x01\x93("
+    + COMMAND
+    + b"tR.",
+    "a look-alike of an allowed name": stack_global("numpy", "dtyp\u0435") + b".",
+    "control characters in a name": stack_global("os\x1b[2J\n", "system\u202e") + b".",
+    "code behind an honest object": b"cnumpy\ndtype\n(S'f4'\ntR0cos\nsystem\n(" + COMMAND + b"tR.",
+    "code in an argument": b"cnumpy\ndtype\n(cos\nsystem\n(" + COMMAND + b"tRtR.",
+    "code as a key": b"}cos\nsystem\n(" + COMMAND + b"tRI1\ns.",
+    "code in a state": b"cgymnasium.spaces.discrete\nDiscrete\n)\x81}S'n'\ncos\nsystem\n(" + COMMAND + b"tRsb.",
 }
 
 MALFORMED = {
@@ -133,3 +170,92 @@ def box(state: Any) -> bytes:
 def kwargs(key: str, value: bytes) -> bytes:
     """policy_kwargs with one key, its value given as opcodes."""
     return b"\x80\x02}" + short(key) + value + b"s."
+
+
+# --- pickles that take long, or much -----------------------------------------------------------------
+
+
+def number(value: int) -> bytes:
+    """LONG1, as pickle writes what does not fit 32 bits."""
+    content = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
+    return b"\x8a" + bytes([len(content)]) + content
+
+
+def equal_hashes(count: int) -> bytes:
+    """A mapping of numbers that all have the same hash, so that each is compared with all before it."""
+    return b"}(" + b"".join(number((1 + i) * (2**61 - 1)) + b"N" for i in range(count)) + b"u."
+
+
+def spaces_of_one_array(count: int, elements: int) -> bytes:
+    """A Dict of Boxes whose bounds are one array, stored once."""
+    dtype = b"cnumpy\ndtype\n(" + short("u1") + b"tRq\x01"
+    content = b"B" + elements.to_bytes(4, "little") + bytes(elements)
+    shape = b"J" + elements.to_bytes(4, "little") + b"\x85q\x02"
+    array = b"cnumpy._core.numeric\n_frombuffer\n(" + content + b"h\x01" + shape + short("C") + b"tRq\x03"
+    state = b"}(" + short("_shape") + b"h\x02" + short("low") + b"h\x03" + short("high") + b"h\x03"
+    made = b"cgymnasium.spaces.box\nBox\n)\x81" + state + short("dtype") + b"h\x01ubq\x04"
+    named = b"".join(short(f"{i}") + b"h\x04" for i in range(count))
+    held = b"cgymnasium.spaces.dict\nDict\n)\x81}" + short("spaces") + b"}(" + named + b"usb."
+    return b"\x80\x04" + dtype + b"0" + array + b"0" + made + b"0" + held + b"."
+
+
+def nested_spaces(depth: int) -> bytes:
+    """A Dict of twice the Dict of twice …: ``2**depth`` spaces to whoever walks it."""
+    start = b"\x80\x04cgymnasium.spaces.discrete\nDiscrete\n)\x81}" + short("n") + b"K\x02sbq\x00"
+    level = b"0cgymnasium.spaces.dict\nDict\n)\x81}" + short("spaces")
+    level += b"}(" + short("a") + b"h\x00" + short("b") + b"h\x00usbq\x00"
+    return start + level * depth + b"."
+
+
+# By name: a pickle that exhausts who reads it as pickles are usually read.
+EXHAUSTING = {
+    "a tuple of twice the tuple": nest(20_000) + b".",
+    "a tuple of twice the tuple as a key": b"}" + nest(26) + b"K\x01s.",
+    "a set of nested tuples": b"\x80\x04\x8f(" + nest(26) + b"\x90.",
+    "a frozen set of nested tuples": b"\x80\x04(" + nest(26) + b"\x91.",
+    "lists of ten times the list": b"]q\x00" + (b"](" + b"h\x00" * 10 + b"eq\x00") * 10 + b".",
+    "mappings of twice the mapping": nested_mappings(26) + b".",
+    "a list in itself": b"]q\x00" + b"h\x00a" * 5000 + b".",
+    "100,000 tuples around nothing": b")" + b"\x85" * 100_000 + b".",
+    "100,000 lists around nothing": b"(" * 100_000 + b"l" * 100_000 + b".",
+    "100,000 marks": b"(" * 100_000 + b".",
+    "100,000 copies of the top": b"]" + b"2" * 100_000 + b".",
+    "100,000 entries of the memo": b"\x80\x04]" + b"\x94" * 100_000 + b".",
+    "an index of the memo of 4 G": b"]r\xff\xff\xff\xff.",
+    "50,000 keys of one hash": equal_hashes(50_000),
+    "a number of 2 million digits": b"\x8b" + (900_000).to_bytes(4, "little") + b"\x7f" * 900_000 + b".",
+    "a number of 1,000 digits as a key": b"}L" + b"7" * 1000 + b"L\nNs.",
+    "text encoded over and over": b"X" + (90_000).to_bytes(4, "little") + b"a" * 90_000 + b"q\x00" + short("latin1")
+    + b"q\x01c_codecs\nencode\nq\x02" + b"h\x02h\x00h\x01\x86R" * 5000 + b".",
+    "one array as a thousand spaces": spaces_of_one_array(1000, 60_000),
+    "spaces of twice the space": nested_spaces(26),
+    "a Discrete of 600 digits": record("gymnasium.spaces.discrete", "Discrete", {"n": 10**600}),
+}  # fmt: skip
+
+
+# --- files of tensors --------------------------------------------------------------------------------
+
+
+def zipped_tensors(pickled: bytes, **storages: bytes) -> dict[str, bytes]:
+    """The members of a ``.pth``; storages by their key, after an underscore."""
+    held = {f"archive/data/{key.lstrip('_')}": content for key, content in storages.items()}
+    return {"archive/data.pkl": pickled, "archive/version": b"3\n", "archive/byteorder": b"little", **held}
+
+
+def old_tensors(pickled: bytes, place: int = 3) -> bytes:
+    """A ``.pth`` of torch before 1.6: five pickles, of which this one stands in its place."""
+    honest = [pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, {}, [])]
+    return b"".join([*honest[:place], pickled, *honest[place + 1 :]])
+
+
+def tensor(claimed: int, offset: int, shape: Any, strides: Any, storage: str = "FloatStorage") -> bytes:
+    """The opcodes of a tensor over storage 0, which it claims to have this many elements."""
+    pushed = b"".join(pickle.dumps(value, protocol=2)[2:-1].replace(b"q\0", b"") for value in (offset, shape, strides))
+    held = (
+        b"(X\x07\0\0\0storagectorch\n" + storage.encode() + b"\nX\x01\0\0\0000X\x03\0\0\0cpu" + number(claimed) + b"tQ"
+    )
+    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + held + pushed + b"\x89ccollections\nOrderedDict\n)RtR"
+
+
+def mapping(**tensors: bytes) -> bytes:
+    return b"\x80\x02}(" + b"".join(short(name) + held for name, held in tensors.items()) + b"u."
