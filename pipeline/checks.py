@@ -24,6 +24,7 @@ def compare(
     samples: int,
     returns: Mapping[str, list[float]] | None = None,
     previous: Arrays | None = None,
+    inputs: Arrays | None = None,
 ) -> Verdict:
     """The verdict on one artifact in one runtime.
 
@@ -35,6 +36,7 @@ def compare(
         which a bound does not judge: an integer range ends where the rollouts end
     :param returns: closed-loop returns of "source", "artifact" and "random" over the same seeds
     :param previous: the answers of the artifact that this one was made from, for the report
+    :param inputs: what was answered, by name; only an ``action_mask`` matters here
     """
     wrong = _misfit(reference, outputs, contract)
     if wrong:
@@ -42,6 +44,7 @@ def compare(
     judged = slice(None) if isinstance(limits, Tolerance) else slice(samples)
     reference = {name: values[judged] for name, values in reference.items()}
     outputs = {name: values[judged] for name, values in outputs.items()}
+    inputs = {name: values[judged] for name, values in (inputs or {}).items() if name == "action_mask"}
     names = _names(contract)
     relative = limits.relative if isinstance(limits, Tolerance) else 0.0
     granted = {name: relative * _magnitude(reference, name, contract) for name in names}
@@ -52,15 +55,15 @@ def compare(
     if previous is not None:
         shared = [name for name in names if name in previous and previous[name][judged].shape == outputs[name].shape]
         figures["drift"] = {name: _errors(outputs[name], previous[name][judged])["max"] for name in shared}
-    discrete = contract["action_space"]["type"] == "Discrete"
+    discrete = contract["action_space"]["type"] != "Box"
     if discrete:
-        figures["decisions"] = _decisions(reference, outputs, contract, limits)
+        figures["decisions"] = _decisions(reference, outputs, contract, limits, inputs)
     if isinstance(limits, Tolerance):
         reasons = _beyond_tolerance(figures, limits, discrete)
     else:
         apart = _beyond_bound(figures, reference, outputs, contract, limits, discrete)
         reasons = _beyond_return(figures, returns, limits) if returns else apart
-        figures["judged_by"] = "closed loop" if returns else "bound, the config names no environment"
+        figures["judged_by"] = "closed loop" if returns else "bound, as there is no environment"
     return Verdict("failed" if reasons else "passed", "; ".join(reasons), figures)
 
 
@@ -126,27 +129,30 @@ def _errors(got: np.ndarray, want: np.ndarray, granted: np.ndarray | float = 0.0
 
 
 def _decisions(
-    reference: Arrays, outputs: Arrays, contract: Mapping[str, Any], limits: Tolerance | Bound
+    reference: Arrays, outputs: Arrays, contract: Mapping[str, Any], limits: Tolerance | Bound, inputs: Arrays
 ) -> dict[str, Any]:
-    """Equal decisions, and those that differ only where the two best actions are within the tolerance."""
+    """Equal decisions, and those that differ only where the two best choices are within the tolerance.
+
+    An action of several decisions is equal if all are, and excused if each that differs is.
+    """
     import numpy as np
 
-    ranked = np.sort(reference[contract["decision"]].astype(np.float64), axis=1)
-    gap = ranked[:, -1] - ranked[:, -2] if ranked.shape[1] > 1 else np.full(len(ranked), np.inf)
-    differ = reference["action"] != outputs["action"]
+    gap = contracts.gaps(contract, reference[contract["decision"]], inputs)
+    differ = (reference["action"] != outputs["action"]).reshape(gap.shape)
     allowed = np.zeros(len(gap))
     if isinstance(limits, Tolerance):
         magnitude = _magnitude(reference, contract["decision"], contract).max(axis=1)
         allowed = 2 * (limits.absolute + limits.relative * magnitude)
-    excused = differ & (gap <= allowed)
-    wrong = np.flatnonzero(differ & ~excused)
+    wrong_parts = differ & (gap > allowed[:, None])
+    changed, wrong = differ.any(axis=1), np.flatnonzero(wrong_parts.any(axis=1))
+    smallest = float(gap.min())
     return {
-        "equal": int((~differ).sum()),
-        "excused": int(excused.sum()),
+        "equal": int((~changed).sum()),
+        "excused": int(changed.sum()) - len(wrong),
         "wrong": len(wrong),
         "first_wrong": int(wrong[0]) if len(wrong) else None,
-        "share": float((~differ).mean()),
-        "smallest_gap": float(gap.min()) if math.isfinite(gap.min()) else None,
+        "share": float((~changed).mean()),
+        "smallest_gap": smallest if math.isfinite(smallest) else None,
     }
 
 

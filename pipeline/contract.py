@@ -3,6 +3,9 @@
 ``predict = epilogue ∘ core ∘ prologue``. A contract lists the steps of prologue and epilogue as data;
 an artifact whose ``part`` is "policy" holds them inside, one whose ``part`` is "core" leaves them to
 its caller, and :func:`decide` is that caller for numpy. Shapes write the batch dimension as "batch".
+
+``takes`` lists the inputs of the whole policy, ``inputs`` those of the artifact, which for a core are what the
+prologue gives. A recurrent policy's ``states`` name pairs of input and output: what came out goes in again.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline import errors
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -19,7 +24,7 @@ if TYPE_CHECKING:
     Run = Callable[[Arrays], dict[str, np.ndarray]]
 
 FILE = "policy.json"
-VERSION = 1
+VERSION = 2
 
 
 def load(artifact: Path) -> dict[str, Any]:
@@ -50,43 +55,58 @@ def bounds(space: Mapping[str, Any], key: str) -> np.ndarray:
     return np.array([float(v) for v in space[key]]).reshape(space["shape"])
 
 
-def prologue(steps: list[dict[str, Any]], observation: np.ndarray) -> np.ndarray:
+def prologue(steps: list[dict[str, Any]], inputs: Arrays) -> dict[str, np.ndarray]:
     """What stands before the core.
 
     :param steps: the contract's ``prologue``
-    :param observation: [batch, ...], in the environment's units
-    :return: [batch, ...], float32
+    :param inputs: by name, [batch, ...], in the environment's units
+    :return: the same, float32, as the core takes them
     """
     import numpy as np
 
-    shape = observation.shape[1:]
+    found = dict(inputs)
     for step in steps:
+        value = found[step["input"]]
+        shape = value.shape[1:]
         if step["op"] == "normalize":
             mean, variance = (np.array(step[key]).reshape(shape) for key in ("mean", "variance"))
-            scaled = (observation - mean) / np.sqrt(variance + step["epsilon"])
-            observation = np.clip(scaled, -float(step["clip"]), float(step["clip"]))
+            scaled = (value - mean) / np.sqrt(variance + step["epsilon"])
+            value = np.clip(scaled, -float(step["clip"]), float(step["clip"]))
         elif step["op"] == "equalize":
             middle, half = (np.array(step[key]).reshape(shape) for key in ("middle", "half"))
-            observation = (observation - middle) / half
+            value = (value - middle) / half
+        elif step["op"] == "one_hot":
+            index = value.reshape(len(value), -1)
+            value = np.concatenate([index[:, [i]] == np.arange(n) for i, n in enumerate(step["sizes"])], axis=1)
+        elif step["op"] == "reset":
+            value = value * inputs[step["by"]]
         else:
             raise ValueError(f"unknown prologue step {step['op']!r}")
-    return observation.astype(np.float32)
+        found[step["input"]] = value
+    return {name: value.astype(np.float32) for name, value in found.items()}
 
 
-def epilogue(steps: list[dict[str, Any]], core_output: np.ndarray) -> np.ndarray:
+def epilogue(steps: list[dict[str, Any]], core_output: np.ndarray, inputs: Arrays) -> np.ndarray:
     """What stands behind the core.
 
     :param steps: the contract's ``epilogue``
     :param core_output: [batch, ...], float32
-    :return: the action: [batch, ...] float32, or [batch] int64 for Discrete
+    :param inputs: by name; ``action_mask``, bool, is the only one that is used
+    :return: the action: [batch, ...] float32; int64 for decisions, [batch] for Discrete, else [batch, decisions]
     """
     import numpy as np
 
     value = core_output
     for step in steps:
         low, high = (np.array(step.get(key, 0), np.float32) for key in ("low", "high"))
-        if step["op"] == "argmax":
-            value = value.argmax(axis=1)
+        if step["op"] == "mask":
+            value = np.where(inputs[step["input"]], value, value.dtype.type(step["value"]))
+        elif step["op"] == "argmax":
+            parts = np.split(value, np.cumsum(step.get("sizes", []))[:-1], axis=1) if "sizes" in step else [value]
+            best = [part.argmax(axis=1) for part in parts]
+            value = np.stack(best, axis=1) if "sizes" in step else best[0]
+        elif step["op"] == "positive":
+            value = (value > 0).astype(np.int64)
         elif step["op"] == "tanh":
             value = np.tanh(value)
         elif step["op"] == "clip":
@@ -100,18 +120,129 @@ def epilogue(steps: list[dict[str, Any]], core_output: np.ndarray) -> np.ndarray
     return value
 
 
-def decide(contract: Mapping[str, Any], run: Run, observations: Arrays) -> dict[str, np.ndarray]:
+def check_inputs(contract: Mapping[str, Any], given: Arrays) -> None:
+    """Hold inputs to the contract's names and shapes, whichever part it holds.
+
+    :raises errors.InputsUnfit: one is missing, unknown, or of another shape
+    """
+    wanted = {entry["name"]: entry for entry in contract["takes"]}
+    for name in given:
+        if name not in wanted:
+            raise errors.InputsUnfit(f"there is no input '{name}'", expected=", ".join(wanted), found=name)
+    for name, entry in wanted.items():
+        if name not in given:
+            raise errors.InputsUnfit(
+                f"the input '{name}' is missing", expected=", ".join(wanted), found=", ".join(given)
+            )
+        shape, found = entry["shape"][1:], list(given[name].shape[1:])
+        if found != shape:
+            what = f"the input '{name}' ({entry['role']}) has another shape"
+            if sorted(found) == sorted(shape) and entry["layout"].startswith("channel-"):
+                what = f"the image '{name}' has another layout than {entry['layout']}"
+            raise errors.InputsUnfit(what, expected=["batch", *shape], found=["batch", *found])
+
+
+def decide(contract: Mapping[str, Any], run: Run, inputs: Arrays) -> dict[str, np.ndarray]:
     """Every output of ``predict`` from an artifact, whichever part it holds.
 
     :param contract: the artifact's
     :param run: the artifact in some runtime: inputs by name -> outputs by name
-    :param observations: [batch, ...] by input name, in the environment's units
+    :param inputs: of the whole policy, [batch, ...] by name, in the environment's units
+    :raises errors.InputsUnfit: they do not hold to the contract
     """
+    check_inputs(contract, inputs)
     if contract["part"] == "policy":
-        return run(observations)
-    inputs = {name: prologue(contract["prologue"], values) for name, values in observations.items()}
-    outputs = run(inputs)
-    return {"action": epilogue(contract["epilogue"], outputs[contract["decision"]]), **outputs}
+        return run({entry["name"]: inputs[entry["name"]] for entry in contract["inputs"]})
+    ready = prologue(contract["prologue"], inputs)
+    outputs = run({entry["name"]: ready[entry["name"]] for entry in contract["inputs"]})
+    return {"action": epilogue(contract["epilogue"], outputs[contract["decision"]], inputs), **outputs}
+
+
+def follow(contract: Mapping[str, Any], answer: Run, sequences: Arrays) -> tuple[dict[str, np.ndarray], ...]:
+    """A recurrent policy through whole sequences, its new states fed back.
+
+    :param answer: inputs of one step by name -> outputs by name, as :func:`decide` gives them
+    :param sequences: inputs but for the states, [sequences, steps, ...] by name; ``keep`` is 0 where an episode
+        starts
+    :return: the outputs, and the states that were fed, both [sequences * steps, ...] by name
+    """
+    import numpy as np
+
+    count, steps = next(iter(sequences.values())).shape[:2]
+    states = {state["input"]: np.zeros((count, state["units"]), np.float32) for state in contract["states"]}
+    given: list[dict[str, np.ndarray]] = []
+    found: list[dict[str, np.ndarray]] = []
+    for step in range(steps):
+        given.append(states)
+        found.append(answer({**{name: values[:, step] for name, values in sequences.items()}, **states}))
+        states = {state["input"]: found[-1][state["output"]] for state in contract["states"]}
+
+    def joined(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        stacked = {name: np.stack([row[name] for row in rows], axis=1) for name in rows[0]}
+        return {name: values.reshape(count * steps, *values.shape[2:]) for name, values in stacked.items()}
+
+    return joined(found), joined(given)
+
+
+def sample(contract: Mapping[str, Any], outputs: Arrays, inputs: Arrays, seed: int) -> np.ndarray:
+    """An action drawn from the policy's distribution: ``epilogue(decision + noise)``, as the contract tells it.
+
+    Gumbel noise makes an argmax a draw from the softmax, logistic noise makes ``x > 0`` a draw from the sigmoid,
+    normal noise is scaled by ``exp(log_std)``.
+
+    :param outputs: the artifact's, by name
+    :param inputs: what it was given; ``action_mask`` is the only one that is used
+    :return: as ``predict(deterministic=False)``: [batch, ...]
+    :raises ValueError: the policy has no distribution
+    """
+    import numpy as np
+
+    told = contract.get("distribution")
+    if not told:
+        raise ValueError(f"{contract['algorithm']} policies have no distribution")
+    noise, mean = np.random.default_rng(seed), outputs[contract["decision"]].astype(np.float64)
+    masks = [step for step in contract["epilogue"] if step["op"] == "mask"]
+    mean = epilogue(masks, mean, inputs)
+    if told["noise"] == "normal":
+        drawn = mean + np.exp(outputs[told["log_std"]].astype(np.float64)) * noise.normal(size=mean.shape)
+    else:
+        drawn = mean + getattr(noise, told["noise"])(size=mean.shape)
+    return epilogue([step for step in contract["epilogue"] if step["op"] != "mask"], drawn, inputs)
+
+
+def groups(contract: Mapping[str, Any]) -> list[int] | None:
+    """Sizes of the groups of choices that the decision is made of; None where the action is a Box."""
+    space = contract["action_space"]
+    if space["type"] == "Box":
+        return None
+    for step in contract["epilogue"]:
+        if step["op"] == "argmax":
+            return step.get("sizes") or [space["n"]]
+    return [1] * space["n"][0]
+
+
+def gaps(contract: Mapping[str, Any], decision: np.ndarray, inputs: Arrays) -> np.ndarray:
+    """How far each decision is from another: the two best choices' difference, or the distance from 0.
+
+    :param decision: the values that are decided by, [batch, choices]
+    :param inputs: ``action_mask`` is the only one that is used
+    :return: [batch, decisions]; infinite where there is no other choice
+    """
+    import numpy as np
+
+    masks = [step for step in contract["epilogue"] if step["op"] == "mask"]
+    values = epilogue(masks, decision.astype(np.float64), inputs)
+    sizes = groups(contract) or []
+    found = []
+    for part in np.split(values, np.cumsum(sizes)[:-1], axis=1):
+        ranked = np.sort(part, axis=1)
+        if part.shape[1] == 1:
+            binary = contract["action_space"]["type"] == "MultiBinary"
+            found.append(np.abs(part[:, 0]) if binary else np.full(len(part), np.inf))
+        else:
+            # A forbidden choice is no alternative; where all are forbidden the first is taken, and is as far as any.
+            found.append(np.where(ranked[:, -2] <= -1e7, np.inf, ranked[:, -1] - ranked[:, -2]))
+    return np.stack(found, axis=1)
 
 
 def action_range(space: Mapping[str, Any]) -> np.ndarray | None:

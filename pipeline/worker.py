@@ -53,7 +53,10 @@ def run(job: dict[str, Any]) -> None:
     answer = _load(job, contract)
     with np.load(job["observations"]) as stored:
         observations = {name: stored[name] for name in stored.files}
-    outputs = contracts.decide(contract, answer, observations)
+    if contract["states"]:
+        outputs, _ = contracts.follow(contract, lambda given: contracts.decide(contract, answer, given), observations)
+    else:
+        outputs = contracts.decide(contract, answer, observations)
     np.savez(Path(job["target"]) / "outputs.npz", **outputs)  # type: ignore[arg-type]
 
 
@@ -80,17 +83,18 @@ def train(job: dict[str, Any]) -> None:
 
 def observe(job: dict[str, Any]) -> None:
     """Observations and the reference's answers to them."""
-    from pipeline.agents import jobs
+    from pipeline.agents import observing
 
-    jobs.observe(Path(job["source"]), Path(job["target"]), job["settings"])
+    observing.observe(Path(job["source"]), Path(job["target"]), job["settings"])
 
 
 def evaluate(job: dict[str, Any]) -> None:
     """Closed-loop episodes; the artifact answers from a process of its own toolchain."""
     from pipeline.agents import jobs
 
-    with _deciding(job["command"]) as policy:
-        jobs.evaluate(Path(job["source"]), Path(job["target"]), policy, job["settings"])
+    contract = contracts.load(Path(job["source"]))
+    with _deciding(job["command"], {entry["name"]: entry["dtype"] for entry in contract["takes"]}) as answer:
+        jobs.evaluate(Path(job["source"]), Path(job["target"]), answer, job["settings"])
 
 
 JOBS = {function.__name__: function for function in (convert, run, fetch, read, train, observe, evaluate)}
@@ -103,20 +107,23 @@ def _load(job: dict[str, Any], contract: dict[str, Any]) -> contracts.Run:
 
 
 @contextlib.contextmanager
-def _deciding(command: list[str]) -> Iterator[Any]:
-    """A process that answers [batch, ...] observations with actions."""
+def _deciding(command: list[str], dtypes: dict[str, str]) -> Iterator[Any]:
+    """A process that answers inputs [batch, ...] by name with outputs by name.
+
+    :param dtypes: in which the artifact takes its inputs
+    """
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None and process.stdout is not None
         answers, questions = process.stdout, process.stdin
 
-        def policy(observation: np.ndarray) -> np.ndarray:
+        def answer(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             try:
-                _send(questions, observation.astype("float32"))
+                _send(questions, {name: values.astype(dtypes[name]) for name, values in inputs.items()})
                 return _receive(answers)
             except (OSError, EOFError):
                 raise errors.ConverterFailed("the artifact's process ended in the middle of an episode") from None
 
-        yield policy
+        yield answer
         questions.close()
 
 
@@ -125,33 +132,35 @@ def decide(job: dict[str, Any]) -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a runtime prints must not end up between the answers
     contract = contracts.load(Path(job["source"]))
-    answer = _load(job, contract)
+    run = _load(job, contract)
+    needed = ["action", *(state["output"] for state in contract["states"])]
     while True:
         try:
-            observation = _receive(sys.stdin.buffer)
+            inputs = _receive(sys.stdin.buffer)
         except EOFError:
             return
-        _send(answers, contracts.decide(contract, answer, {"observation": observation})["action"])
+        outputs = contracts.decide(contract, run, inputs)
+        _send(answers, {name: outputs[name] for name in needed})
 
 
-def _send(pipe: IO[bytes], array: np.ndarray) -> None:
-    """Eight bytes of length, then the array in numpy's file format."""
+def _send(pipe: IO[bytes], arrays: dict[str, np.ndarray]) -> None:
+    """Eight bytes of length, then the arrays in numpy's file format."""
     import numpy as np
 
     held = io.BytesIO()
-    np.save(held, array, allow_pickle=False)
+    np.savez(held, **arrays)  # type: ignore[arg-type]
     pipe.write(len(held.getvalue()).to_bytes(8, "little") + held.getvalue())
     pipe.flush()
 
 
-def _receive(pipe: IO[bytes]) -> np.ndarray:
+def _receive(pipe: IO[bytes]) -> dict[str, np.ndarray]:
     import numpy as np
 
     length = int.from_bytes(pipe.read(8), "little")
     if not length:
         raise EOFError
-    array: np.ndarray = np.load(io.BytesIO(pipe.read(length)), allow_pickle=False)
-    return array
+    with np.load(io.BytesIO(pipe.read(length)), allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
 
 
 def execute(path: Path) -> int:

@@ -1,11 +1,10 @@
-"""Stable-Baselines3's ``.zip`` (and ``vecnormalize.pkl``), read without executing what is in it."""
+"""Stable-Baselines3's ``.zip``, read without executing what is in it."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import json
-import pickletools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,9 +45,21 @@ class Archive:
     weights: dict[str, torch.Tensor]
 
 
-def read(path: Path) -> Archive:
+def algorithm_of(path: Path) -> str:
+    """Name of the algorithm's class, from the policy class and attributes alone.
+
+    :raises SlipwayError: as :func:`read`
+    """
+    members = zips.members(path.read_bytes(), path.name, zips.MAX_MEMBERS)
+    data = _json(members.get("data", b""))
+    return _algorithm(_policy_class(_field(data, "policy_class") if "policy_class" in data else None), data)
+
+
+def read(path: Path, lenient: bool = False) -> Archive:
     """Read an archive that ``save`` wrote, by any version of SB3.
 
+    :param lenient: let policy_kwargs refer to anything: the names stay names, and only those that the config
+        allows are ever imported
     :raises SlipwayError: :class:`errors.AgentFileDamaged`, :class:`errors.NotAnAgent`,
         :class:`errors.PickleRefused` or :class:`errors.WeightsUnfit`
     """
@@ -60,7 +71,7 @@ def read(path: Path) -> Archive:
         data = _json(members["data"])
         try:
             fields = {name: _field(data, name) for name in ("policy_class", "observation_space", "action_space")}
-            kwargs = _field(data, "policy_kwargs")
+            kwargs = _field(data, "policy_kwargs", pickles.ANY if lenient else pickles.ALLOWED)
         except KeyError as missing_key:
             raise errors.NotAnAgent(f"member data has no {missing_key}: not a Stable-Baselines3 agent") from None
         policy_class = _policy_class(fields["policy_class"])
@@ -120,13 +131,13 @@ def _json(text: bytes) -> dict[str, Any]:
     return data
 
 
-def _field(data: dict[str, Any], key: str) -> Any:
+def _field(data: dict[str, Any], key: str, allowed: frozenset[tuple[str, str]] = pickles.ALLOWED) -> Any:
     """One field of ``data``: plain JSON, or the records of its pickle."""
     value = data[key]
     if not isinstance(value, dict) or ":serialized:" not in value:
         return value
     try:
-        return pickles.read(base64.b64decode(value[":serialized:"], validate=True))
+        return pickles.read(base64.b64decode(value[":serialized:"], validate=True), allowed)
     except (binascii.Error, TypeError, ValueError):
         raise errors.PickleRefused(f"the pickle of {key} is not base64") from None
     except errors.PickleRefused as error:
@@ -157,80 +168,3 @@ def _weights(pth: bytes) -> dict[str, torch.Tensor]:
         return held.as_strided(found.shape, found.strides, found.offset).clone()
 
     return {name: tensor(found) for name, found in tensors.read(pth).items()}
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """VecNormalize's statistics of the observation.
-
-    :param clip: bound of a normalized observation, or infinity
-    :param norm_obs: whether observations are normalized at all
-    :param mean: float64, shape of the observation; by key for a Dict
-    :param variance: float64, likewise
-    """
-
-    clip: float
-    epsilon: float
-    norm_obs: bool
-    mean: Any
-    variance: Any
-
-
-def statistics(path: Path, observation_space: dict[str, Any]) -> Statistics:
-    """Read ``vecnormalize.pkl`` and hold it to the agent's observation space.
-
-    :raises SlipwayError: :class:`errors.PickleRefused` or :class:`errors.StatisticsUnfit`
-    """
-    try:
-        content = path.read_bytes()
-        if chr(content[0] if content else 0) not in pickletools.code2op:  # type: ignore[attr-defined]
-            start = content[:20].decode("ascii", "replace").split("\n")[0]
-            raise errors.StatisticsUnfit(f"{path.name} is not a pickle (it starts with {start!r})")
-        record = pickles.read(content)
-        state = record.state if isinstance(record, pickles.Record) else None
-        if not isinstance(state, dict) or "clip_obs" not in state or "norm_obs" not in state:
-            raise errors.StatisticsUnfit(f"{path.name} does not hold a VecNormalize")
-        found = _statistics(state, observation_space)
-        _check_statistics(found, path.name, observation_space)
-        return found
-    except errors.SlipwayError as error:
-        raise error.at(file=path) from None
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        what = f"{path.name} holds a malformed VecNormalize ({type(error).__name__}: {str(error)[:80]})"
-        raise errors.StatisticsUnfit(what, file=path) from None
-
-
-def _statistics(state: dict[str, Any], observation_space: dict[str, Any]) -> Statistics:
-    import numpy as np
-
-    shape = observation_space.get("shape", [])
-    mean, variance = np.zeros(shape), np.ones(shape)
-    norm_obs = bool(records.array(state["norm_obs"]))
-    if norm_obs:  # without it, SB3 keeps no moments
-        rms = state["obs_rms"]
-        if not isinstance(rms, pickles.Record) or not isinstance(rms.state, dict):
-            raise errors.UnsupportedPolicy("VecNormalize over a Dict observation is not supported yet")
-        mean, variance = (records.array(rms.state[name]).astype("float64") for name in ("mean", "var"))
-    clip, epsilon = (float(records.array(state[name])) for name in ("clip_obs", "epsilon"))
-    return Statistics(clip, epsilon, norm_obs, mean, variance)
-
-
-def _check_statistics(found: Statistics, name: str, observation_space: dict[str, Any]) -> None:
-    import numpy as np
-
-    wanted = tuple(observation_space.get("shape", ()))
-    for label, values in (("mean", found.mean), ("var", found.variance)):
-        if values.shape != wanted:
-            raise errors.StatisticsUnfit(
-                f"{name} has obs_rms.{label} of another shape than the agent observes",
-                expected=wanted,
-                found=values.shape,
-            )
-        bad = np.flatnonzero(~np.isfinite(values) | (values < 0 if label == "var" else False))
-        if bad.size:
-            raise errors.StatisticsUnfit(
-                f"obs_rms.{label}[{bad[0]}] of {name} is {values.ravel()[bad[0]]}; must be finite and not negative"
-            )
-    if not (found.clip > 0 and found.epsilon > 0):
-        both = f"clip_obs {found.clip} and epsilon {found.epsilon}"
-        raise errors.StatisticsUnfit(f"{name} has {both}; both must be above 0")

@@ -7,20 +7,26 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from pipeline import errors
-from pipeline.agents import records
+from pipeline.agents import records, spaces
 from pipeline.agents.archive import Archive
-from pipeline.agents.pickles import Name
+from pipeline.agents.pickles import Name, Record
 
 if TYPE_CHECKING:
     import torch
 
-ON_POLICY = ("PPO", "A2C", "TRPO")
+ON_POLICY = ("PPO", "A2C", "TRPO", "MaskablePPO", "RecurrentPPO")
+EXTRACTORS = ("FlattenExtractor", "NatureCNN", "CombinedExtractor")
 MAX_UNITS = 16_384
 MAX_LAYERS = 64
+_OLD_CNN_UNITS, _CNN_UNITS = 512, 256  # features of NatureCNN alone, and of each inside CombinedExtractor
+_FLAGS = ("normalize_images", "share_features_extractor", "squash_output", "shared_lstm", "enable_critic_lstm")
 
 
-def resolved(archive: Archive, cls: type) -> dict[str, Any]:
-    """policy_kwargs with classes resolved; what inference never uses (optimizer, device) is dropped."""
+def resolved(archive: Archive, cls: type, allowed: tuple[str, ...] = ()) -> dict[str, Any]:
+    """policy_kwargs with classes resolved; what inference never uses (optimizer, device) is dropped.
+
+    :param allowed: installed classes that they may name besides SB3's and torch's, as ``package.module:Class``
+    """
     known = inspect.signature(cls).parameters
     kwargs = {}
     for key, value in archive.policy_kwargs.items():
@@ -30,43 +36,120 @@ def resolved(archive: Archive, cls: type) -> dict[str, Any]:
             continue
         if key not in known:
             raise errors.UnsupportedPolicy(f"policy_kwargs has '{key}', unknown to {cls.__name__}")
-        kwargs[key] = _resolved(key, value)
-    if archive.algorithm in ON_POLICY and archive.settings.get("use_sde"):
+        kwargs[key] = _resolved(key, value, allowed)
+    if archive.algorithm in ON_POLICY and archive.settings.get("use_sde") and "use_sde" in known:
         kwargs["use_sde"] = True
-    extractor = kwargs.get("features_extractor_class")
-    if extractor is not None and getattr(extractor, "__name__", "") != "FlattenExtractor":
-        named = getattr(extractor, "__name__", records.plain(extractor))
-        raise errors.UnsupportedPolicy(f"the features extractor {named} is not supported")
-    _check_size(kwargs, archive.weights)
+    _check_flags(kwargs)
+    _check_lstm(kwargs)
+    _check_size(archive, kwargs)
     if "net_arch" in kwargs and archive.algorithm in ON_POLICY:
         kwargs["net_arch"] = _modern_net_arch(kwargs["net_arch"])
     return kwargs
 
 
-def _resolved(key: str, value: Any) -> Any:
+def _resolved(key: str, value: Any, allowed: tuple[str, ...]) -> Any:
+    """A name imported: SB3's or torch's own, or what the config allows; plain values as they are."""
+    if key == "features_extractor_class" and value is not None:
+        return _extractor(value, allowed)
     if isinstance(value, Name) and value.module.startswith(("torch.nn.", "stable_baselines3.")):
         return getattr(importlib.import_module(value.module), value.name)
     if key == "activation_fn" and value is not None:
         found = records.plain(value)
         raise errors.UnsupportedPolicy(f"policy_kwargs.{key} is {found}; only torch.nn activations are supported")
+    if isinstance(value, Record):
+        raise errors.UnsupportedPolicy(f"policy_kwargs.{key} is a {value.callee.name}, which is not supported")
     return value
 
 
-def _check_size(kwargs: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
+def _extractor(value: Any, allowed: tuple[str, ...]) -> Any:
+    """The features extractor's class; one that the archive holds by value is replaced by the user's installed one."""
+    by_value = isinstance(value, Record) and value.callee.name == "_make_skeleton_class" and len(value.args) > 1
+    name = value.name if isinstance(value, Name) else value.args[1] if by_value else records.plain(value)
+    if isinstance(value, Name) and value.module == "stable_baselines3.common.torch_layers" and name in EXTRACTORS:
+        return getattr(importlib.import_module(value.module), name)
+    for path in allowed:
+        module, _, cls = path.partition(":")
+        if cls == name and (by_value or (isinstance(value, Name) and value.module == module)):
+            try:
+                return getattr(importlib.import_module(module), cls)
+            except (ImportError, AttributeError) as error:
+                raise errors.UnsupportedPolicy(
+                    f"the features extractor {path} cannot be imported: {error}",
+                    remedy="Install its package where Slipway imports it (`python` in the config names an interpreter)",
+                ) from None
+    how = "by value" if by_value else "by name"
+    raise errors.UnsupportedPolicy(
+        f"policy_kwargs holds the features extractor {name} {how}",
+        expected=", ".join(EXTRACTORS),
+        remedy=f'Install its code and set import_allowed = ["package.module:{name}"] in the config',
+    )
+
+
+def _check_flags(kwargs: dict[str, Any]) -> None:
+    for key in _FLAGS:
+        if key in kwargs and not isinstance(kwargs[key], bool):
+            raise errors.UnsupportedPolicy(f"policy_kwargs.{key} is {records.plain(kwargs[key])}; want true or false")
+
+
+def _check_lstm(kwargs: dict[str, Any]) -> None:
+    for key in ("lstm_hidden_size", "n_lstm_layers"):
+        most = MAX_UNITS if key == "lstm_hidden_size" else MAX_LAYERS
+        if key in kwargs and not (type(kwargs[key]) is int and 0 < kwargs[key] <= most):
+            found = records.plain(kwargs[key])
+            raise errors.UnsupportedPolicy(f"policy_kwargs.{key} = {found}; want a whole number 1..{most}")
+    for key in kwargs.get("lstm_kwargs") or {}:
+        if key not in ("bias", "dropout"):
+            raise errors.UnsupportedPolicy(f"policy_kwargs.lstm_kwargs has '{key}'", expected="bias or dropout")
+
+
+def _check_size(archive: Archive, kwargs: dict[str, Any]) -> None:
     """Hold sizes to the weights that are there, before any layer is made from them.
 
     :raises errors.UnsupportedPolicy: net_arch is no list of layers
     :raises errors.WeightsUnfit: the description asks for far more than the file holds
     """
+    weights: dict[str, torch.Tensor] = archive.weights
     held = sum(tensor.numel() for tensor in weights.values())
-    asked = _check_net_arch(kwargs.get("net_arch"), "policy_kwargs.net_arch")
-    if asked > held:
-        what = "policy_kwargs.net_arch asks for more weights than there are"
-        raise errors.WeightsUnfit(what, expected=f"at most {held:,}", found=f"{asked:,}")
     for key, most in (("n_critics", len(weights)), ("n_quantiles", held)):
         if key in kwargs and not (type(kwargs[key]) is int and 0 < kwargs[key] <= most):
             found = records.plain(kwargs[key])
             raise errors.WeightsUnfit(f"policy_kwargs.{key} does not fit the weights", found=found)
+    _hold(_check_net_arch(kwargs.get("net_arch"), "policy_kwargs.net_arch"), held, "policy_kwargs.net_arch asks")
+    features, asked = _features(archive, kwargs, held)
+    _hold(asked, held, "the features extractor asks")
+    acts = archive.action_space
+    choices = len(acts["low"]) if acts["type"] == "Box" else sum(spaces.groups(acts))
+    _hold(max(features, choices), held, "the observation and action spaces ask")
+
+
+def _hold(asked: int, held: int, who: str) -> None:
+    if asked > held:
+        raise errors.WeightsUnfit(
+            f"{who} for more weights than there are", expected=f"at most {held:,}", found=f"{asked:,}"
+        )
+
+
+def _features(archive: Archive, kwargs: dict[str, Any], held: int) -> tuple[int, int]:
+    """How many features an extractor of SB3 makes, and the least weights that it takes."""
+    extractor = getattr(kwargs.get("features_extractor_class"), "__name__", "")
+    several = archive.observation_space["type"] == "Dict"
+    convolves = several or "Cnn" in archive.policy_class or extractor == "NatureCNN"
+    options = kwargs.get("features_extractor_kwargs") or {}
+    key, default = ("cnn_output_dim", _CNN_UNITS) if several else ("features_dim", _OLD_CNN_UNITS)
+    units = options.get(key, default)
+    if extractor in ("", *EXTRACTORS) and not (type(units) is int and 0 < units <= held):
+        what = f"policy_kwargs.features_extractor_kwargs.{key}"
+        raise errors.WeightsUnfit(f"{what} does not fit the weights", found=records.plain(units))
+    width = asked = 0
+    for part in spaces.parts(archive.observation_space).values():
+        if convolves and spaces.is_image(part):
+            sides = [((((n - 8) // 4 + 1) - 4) // 2 + 1) - 2 for n in part["shape"][1:]]
+            width, asked = width + units, asked + 64 * max(sides[0], 0) * max(sides[1], 0) * units
+        elif part["type"] == "Box":
+            width += len(part["low"])
+        else:
+            width += sum(spaces.groups(part)) if "Discrete" in part["type"] else sum(part["n"])
+    return width, asked
 
 
 def _check_net_arch(net_arch: Any, where: str, depth: int = 0) -> int:

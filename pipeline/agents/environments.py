@@ -6,10 +6,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from pipeline import errors
-from pipeline.agents import policies
+from pipeline.agents import spaces
 
 if TYPE_CHECKING:
     import gymnasium
+    import numpy as np
 
 
 def make(environment: dict[str, Any], contract: dict[str, Any] | None = None) -> gymnasium.Env[Any, Any]:
@@ -42,6 +43,10 @@ def make(environment: dict[str, Any], contract: dict[str, Any] | None = None) ->
             raise errors.EnvironmentUnfit(f"the wrapper {wrapper} cannot be applied: {_line(error)}") from None
         if not isinstance(env, gymnasium.Env):
             raise errors.EnvironmentUnfit(f"the wrapper {wrapper} made no environment", found=type(env).__name__)
+    if environment["frame_stack"] > 1:
+        from pipeline.agents import stacking
+
+        env = stacking.Stacked(env, environment["frame_stack"], _paddings(contract))
     if contract is not None:
         _check_spaces(env, name, contract)
     return env
@@ -59,17 +64,89 @@ def _wrapper(path: str) -> Any:
         raise errors.EnvironmentMissing(f"the wrapper {path} cannot be imported: {_line(error)}") from None
 
 
+def _paddings(contract: dict[str, Any] | None) -> dict[str, Any]:
+    """What stands in a stack before an episode's first frame, by key; nothing means 0."""
+    entries = contract["takes"] if contract else []
+    return {entry.get("key", ""): entry["padding"] for entry in entries if "padding" in entry}
+
+
 def _check_spaces(env: gymnasium.Env[Any, Any], name: str, contract: dict[str, Any]) -> None:
-    pairs = (
-        ("observes", contract["observation_space"], env.observation_space),
-        ("acts in", contract["action_space"], env.action_space),
-    )
+    observed = spaces.held(contract["observation_space"], contract["images"])
+    hint = _hint(spaces.gymnasium_space(observed), env.observation_space)
+    pairs = (("observes", observed, env.observation_space), ("acts in", contract["action_space"], env.action_space))
     for verb, description, found in pairs:
-        wanted = policies.space(description)
-        same_type = type(wanted) is type(found)
-        if not same_type or wanted.shape != found.shape or getattr(wanted, "n", 0) != getattr(found, "n", 0):
+        wanted = spaces.gymnasium_space(description)
+        if not _same(wanted, found):
             raise errors.EnvironmentUnfit(
                 f"the agent and {name} differ in their spaces",
                 expected=f"an environment that {verb} {wanted}",
                 found=str(found),
+                remedy=hint if verb == "observes" else "",
             )
+
+
+def _same(wanted: Any, found: Any) -> bool:
+    """Of one type, and of the same shape and choices; bounds and dtypes may differ."""
+    if type(wanted) is not type(found):
+        return False
+    if hasattr(wanted, "spaces"):
+        keys = set(wanted.spaces) == set(found.spaces)
+        return keys and all(_same(part, found.spaces[key]) for key, part in wanted.spaces.items())
+    choices = [str(getattr(space, "nvec", getattr(space, "n", ""))) for space in (wanted, found)]
+    return wanted.shape == found.shape and choices[0] == choices[1]
+
+
+def _hint(wanted: Any, found: Any) -> str:
+    """What to set in the config where the difference tells; "" where it does not."""
+    if hasattr(wanted, "spaces") and hasattr(found, "spaces"):
+        apart = set(wanted.spaces) ^ set(found.spaces)
+        if apart:
+            missing, extra = (sorted(apart & set(space.spaces)) for space in (wanted, found))
+            return f"Keys of the observation: missing {missing or 'none'}, unknown {extra or 'none'}"
+        return next(filter(None, (_hint(part, found.spaces[key]) for key, part in wanted.spaces.items())), "")
+    if wanted.shape and found.shape and len(wanted.shape) == len(found.shape) and wanted.shape != found.shape:
+        if len(wanted.shape) == 3 and wanted.shape in (
+            (*found.shape[1:], found.shape[0]),
+            (found.shape[2], *found.shape[:2]),
+        ):
+            other = spaces.CHANNEL_FIRST if wanted.shape[:2] == found.shape[1:] else spaces.CHANNEL_LAST
+            return f'The image has the other layout: set images = "{other}" in the config'
+        for axis in {0, -1}:
+            rest = [[*space.shape] for space in (wanted, found)]
+            sizes = [shape.pop(axis) for shape in rest]
+            if rest[0] == rest[1] and sizes[0] > sizes[1] and sizes[0] % sizes[1] == 0:
+                frames = sizes[0] // sizes[1]
+                return f"If it was trained with VecFrameStack, set environment.frame_stack = {frames}"
+    return ""
+
+
+def observed(env: gymnasium.Env[Any, Any], observation: Any, contract: dict[str, Any]) -> dict[str, np.ndarray]:
+    """An observation as the contract's inputs, without a batch, in the environment's own dtypes.
+
+    :raises errors.EnvironmentUnfit: its action mask has another width than the agent's actions
+    """
+    import numpy as np
+
+    found = {}
+    for entry in contract["takes"]:
+        if entry["role"] == "observation":
+            found[entry["name"]] = np.asarray(observation[entry["key"]] if "key" in entry else observation)
+        elif entry["role"] == "mask":
+            found[entry["name"]] = _mask(env, entry["shape"][1])
+    return found
+
+
+def _mask(env: gymnasium.Env[Any, Any], width: int) -> np.ndarray:
+    """The environment's ``action_masks()``, as sb3_contrib asks for it; without that method all is allowed."""
+    import numpy as np
+
+    try:
+        give = env.get_wrapper_attr("action_masks")
+    except AttributeError:
+        return np.ones(width, bool)
+    mask = np.asarray(give()).reshape(-1)
+    if len(mask) != width:
+        raise errors.EnvironmentUnfit(
+            "the environment's action mask has another width", expected=width, found=len(mask)
+        )
+    return mask.astype(bool)

@@ -1,4 +1,4 @@
-"""The jobs of the torch toolchain that are no hop: read, train, observe, evaluate."""
+"""The jobs of the torch toolchain that open an agent and let an artifact act in its place: read, evaluate."""
 
 from __future__ import annotations
 
@@ -10,27 +10,36 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import contract as contracts
 from pipeline import errors
-from pipeline.agents import archive, modules, rollouts
+from pipeline.agents import archive, exported, rollouts, statistics
 from pipeline.agents.reference import Reference
 
 if TYPE_CHECKING:
     import numpy as np
 
+    Inputs = dict[str, np.ndarray]
+
 ZIP, PKL = "agent.zip", "vecnormalize.pkl"
-GOLDEN = 8
 
 
 def open_agent(folder: Path) -> Reference:
     """The agent of an ``sb3`` artifact."""
     pkl = folder / PKL
-    return _open(folder / ZIP, pkl if pkl.is_file() else None)
+    opened = contracts.load(folder)["opened"]
+    return _open(folder / ZIP, pkl if pkl.is_file() else None, opened)
 
 
-def _open(zip_path: Path, pkl: Path | None) -> Reference:
-    opened = archive.read(zip_path)
-    statistics = archive.statistics(pkl, opened.observation_space) if pkl else None
+def _open(zip_path: Path, pkl: Path | None, how: dict[str, Any]) -> Reference:
+    """:param how: ``algorithm``, ``images``, ``trust`` and ``import_allowed`` of the config"""
+    policy = None
     try:
-        return Reference(opened, statistics)
+        if how["trust"]:
+            from pipeline.agents import trusted
+
+            opened, policy = trusted.read(zip_path, how["algorithm"])
+        else:
+            opened = archive.read(zip_path, lenient=bool(how["import_allowed"]))
+        moments = statistics.read(pkl, opened.observation_space) if pkl else None
+        return Reference(opened, moments, how["images"], policy, tuple(how["import_allowed"]))
     except errors.SlipwayError as error:
         raise error.at(file=zip_path) from None
 
@@ -38,25 +47,26 @@ def _open(zip_path: Path, pkl: Path | None) -> Reference:
 def read(target: Path, settings: dict[str, Any]) -> None:
     """``sb3`` artifact: the archive, its statistics, and the contract that they imply.
 
-    :param settings: ``agent``, ``zip``, ``vecnormalize`` (or "none"), ``algorithm`` (or ""), ``outputs``
+    :param settings: ``agent``, ``zip``, ``vecnormalize`` (or "none"), ``outputs``, ``stochastic``, ``frame_stack``,
+        and ``opened``: ``algorithm`` (or ""), ``images``, ``trust``, ``import_allowed``
     """
     zip_path = Path(settings["zip"])
     pkl = None if settings["vecnormalize"] == "none" else Path(settings["vecnormalize"])
-    reference = _open(zip_path, pkl)
-    opened = reference.archive
+    reference = _open(zip_path, pkl, settings["opened"])
+    opened, parts = reference.archive, reference.parts
     shutil.copyfile(zip_path, target / ZIP)
     if pkl:
         shutil.copyfile(pkl, target / PKL)
-    wanted = settings["algorithm"]
+    wanted = settings["opened"]["algorithm"]
     if wanted and wanted.upper() != opened.algorithm.upper():
         raise errors.UnknownAlgorithm(
             "the config and the archive differ in their algorithm", expected=wanted, found=opened.algorithm
         )
-    parts = reference.parts
-    extras = _extras(settings["outputs"], parts.decision, parts.extras, opened.algorithm)
-    names = ["action", parts.decision, *extras]
-    shape = opened.observation_space["shape"]
-    sample = reference.outputs({"observation": _zeros(opened.observation_space)}, names)
+    _check_frames(reference, settings["frame_stack"], pkl)
+    extras = _extras(settings, reference)
+    names = ["action", parts.decision, *extras, *(state["output"] for state in parts.states)]
+    takes = _stacked(parts.inputs, reference, settings["frame_stack"])
+    sample = reference.outputs(_zeros(takes), names)
     contract = {
         "slipway": contracts.VERSION,
         "agent": settings["agent"],
@@ -65,14 +75,19 @@ def read(target: Path, settings: dict[str, Any]) -> None:
         "algorithm": opened.algorithm,
         "policy_class": opened.policy_class,
         "stable_baselines3": opened.version,
+        "opened": settings["opened"],
+        "images": reference.images,
         "source": {name: _sha256(target / name) for name in (ZIP, PKL) if (target / name).is_file()},
-        "parameters": modules.parameters(parts),
+        "parameters": exported.parameters(parts),
         "observation_space": opened.observation_space,
         "action_space": opened.action_space,
+        "takes": takes,
+        "inputs": takes,
         "prologue": parts.prologue,
         "epilogue": parts.epilogue,
         "decision": parts.decision,
-        "inputs": [{"name": "observation", "shape": ["batch", *shape], "dtype": "float32", "layout": "batch first"}],
+        "states": parts.states,
+        "distribution": parts.distribution if settings["stochastic"] else {},
         "outputs": [
             {
                 "name": name,
@@ -90,85 +105,81 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _zeros(space: dict[str, Any]) -> np.ndarray:
+def _zeros(takes: list[dict[str, Any]]) -> Inputs:
+    """Two rows of zeros for every input; every action is allowed."""
     import numpy as np
 
-    return np.zeros((2, *space["shape"]), space["dtype"])
+    return {e["name"]: np.full((2, *e["shape"][1:]), e["role"] == "mask", e["dtype"]) for e in takes}
 
 
-def _extras(wanted: list[str], decision: str, available: dict[str, Any], algorithm: str) -> list[str]:
-    for name in wanted:
-        if name not in available and name != decision:
+def _check_frames(reference: Reference, declared: int, pkl: Path | None) -> None:
+    """Statistics of one frame fit a stack of them only where the config says that there is one."""
+    for key, moments in (reference.statistics.moments if reference.statistics else {}).items():
+        if moments.frames not in (1, declared):
+            size = moments.mean.shape[-1]
+            raise errors.StatisticsUnfit(
+                "the statistics are of another shape than the agent observes",
+                file=pkl,
+                expected=f"{size} numbers{f' under {key}' if key else ''}",
+                found=size // moments.frames,
+                remedy="Give the statistics saved with this agent, or, if it was trained with VecFrameStack, set "
+                f"environment.frame_stack = {moments.frames} in the config",
+            )
+
+
+def _stacked(inputs: list[dict[str, Any]], reference: Reference, frames: int) -> list[dict[str, Any]]:
+    """The entries of the inputs, each with the number of its frames, and what stands before the first one."""
+    found = []
+    for entry in inputs:
+        if frames > 1 and entry["role"] == "observation":
+            entry = {**entry, "frames": frames}
+            moments = reference.statistics.moments.get(entry.get("key", "")) if reference.statistics else None
+            if moments is not None and moments.frames > 1:
+                one = moments.mean.shape[-1] // frames
+                entry["padding"] = moments.mean[..., :one].ravel().tolist()
+        found.append(entry)
+    return found
+
+
+def _extras(settings: dict[str, Any], reference: Reference) -> list[str]:
+    """Names of the further outputs: those asked for, and those that a draw from the distribution needs."""
+    parts, algorithm = reference.parts, reference.archive.algorithm
+    wanted = set(settings["outputs"])
+    for name in sorted(wanted):
+        if name not in parts.extras and name != parts.decision:
             raise errors.ConfigWrongValue(
                 f"outputs has '{name}', which this {algorithm} agent does not have",
-                expected=", ".join([decision, *available]),
+                expected=", ".join([parts.decision, *parts.extras]),
             )
-    return sorted(set(wanted) - {decision})
+    if settings["stochastic"]:
+        if not parts.distribution:
+            raise errors.ConfigWrongValue(f"stochastic is set, but {algorithm} policies have no distribution")
+        wanted |= {parts.distribution["log_std"]} & set(parts.extras) if "log_std" in parts.distribution else set()
+    return sorted(wanted - {parts.decision})
 
 
-def observe(source: Path, target: Path, settings: dict[str, Any]) -> None:
-    """Observations and what the reference answers to them.
-
-    Writes ``observations.npz``, ``reference.npz`` and ``about.json``, which says where they come from.
-
-    :param source: the ``sb3`` artifact
-    :param settings: ``environment``, and ``episodes``, ``samples``, ``edges`` (0 for calibration), ``seed``
-    """
-    import numpy as np
-
-    contract = contracts.load(source)
-    reference = open_agent(source)
-    if settings["environment"]["id"]:
-        seen, returns = rollouts.episodes(
-            settings["environment"], contract, reference.predict, settings["episodes"], settings["seed"]
-        )
-        observation = rollouts.spread(seen, settings["samples"])
-        origin = f"{len(seen)} episodes of {settings['environment']['id']} from seed {settings['seed']}"
-    else:
-        pkl = source / PKL
-        moments = archive.statistics(pkl, reference.archive.observation_space) if pkl.is_file() else None
-        observation, origin = rollouts.drawn(contract, moments, settings["samples"], settings["seed"])
-        returns = []
-    count = len(observation)
-    if settings["edges"]:
-        further = rollouts.edges(contract, observation, settings["edges"], settings["seed"])
-        observation = np.concatenate([observation, further])
-    names = [output["name"] for output in contract["outputs"]]
-    if contract["action_space"]["type"] == "Discrete":
-        names.append("preferences")
-    answered = reference.outputs({"observation": observation}, names)
-    stored = observation.astype(np.float32)
-    rows = np.linspace(0, count - 1, min(GOLDEN, count)).round().astype(int)
-    golden = reference.outputs({"observation": stored[rows]}, names)
-    np.savez(target / "observations.npz", observation=stored)
-    np.savez(target / "reference.npz", **answered)  # type: ignore[arg-type]
-    about = {
-        "origin": origin,
-        "rollouts": bool(returns),
-        "samples": count,
-        "edges": len(observation) - count,
-        "returns": returns,
-        # A few observations with their answers, for anyone who loads an artifact to check it by.
-        "golden": {
-            "inputs": {"observation": stored[rows].tolist()},
-            "outputs": {name: values.tolist() for name, values in golden.items()},
-        },
-    }
-    (target / "about.json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def evaluate(source: Path, target: Path, policy: Any, settings: dict[str, Any]) -> None:
+def evaluate(source: Path, target: Path, answer: rollouts.Answer, settings: dict[str, Any]) -> None:
     """Closed loop: the same seeded episodes by the source, by the artifact, and at random -> ``episodes.json``.
 
+    An environment that is optional and cannot be made here leaves no file.
+
     :param source: the ``sb3`` artifact
-    :param policy: the artifact, [batch, ...] observations -> [batch, ...] actions
+    :param answer: the artifact's: inputs [batch, ...] by name -> outputs by name
     :param settings: ``environment``, ``episodes``, ``seed``
     """
     contract = contracts.load(source)
     reference = open_agent(source)
-    actors = {"source": reference.predict, "artifact": policy, "random": None}
-    returns = {
-        name: rollouts.episodes(settings["environment"], contract, actor, settings["episodes"], settings["seed"])[1]
-        for name, actor in actors.items()
-    }
+    needed = ["action", *(state["output"] for state in contract["states"])]
+    actors = {"source": lambda inputs: reference.outputs(inputs, needed), "artifact": answer, "random": None}
+    environment = settings["environment"]
+    try:
+        returns = {
+            name: rollouts.episodes(environment, contract, actor, settings["episodes"], settings["seed"])[1]
+            for name, actor in actors.items()
+        }
+    except (errors.EnvironmentMissing, errors.EnvironmentUnfit) as error:
+        if not environment["optional"]:
+            raise
+        print(f"no closed loop: {error}")
+        return
     (target / "episodes.json").write_text(json.dumps(returns, indent=1, sort_keys=True) + "\n", encoding="utf-8")

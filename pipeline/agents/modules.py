@@ -1,4 +1,4 @@
-"""The torch modules that a policy is exported as: the same numbers as SB3's, in the fewest operators.
+"""The layers that a policy is exported as: the same numbers as SB3's, in the fewest operators.
 
 This module imports torch, so it is itself imported inside functions only.
 """
@@ -6,13 +6,10 @@ This module imports torch, so it is itself imported inside functions only.
 from __future__ import annotations
 
 import copy
-import math
 from typing import Any
 
 import torch
 from torch import nn
-
-from pipeline.agents.policies import Parts
 
 
 class MatMulAdd(nn.Module):
@@ -92,15 +89,53 @@ class Unscale(nn.Module):
 
 
 class Argmax(nn.Module):
-    """[batch, actions] -> [batch], int64, or int32 for runtimes without comfortable 64-bit integers."""
+    """[batch, choices] -> [batch], or, of several groups of choices, [batch, groups].
+
+    :param dtype: int64, or int32 for runtimes without comfortable 64-bit integers
+    :param sizes: of the groups; [] for one decision without a dimension of its own
+    """
+
+    def __init__(self, dtype: torch.dtype, sizes: list[int]) -> None:
+        super().__init__()
+        self.dtype = dtype
+        self.ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.ends:
+            index = x.argmax(dim=1)
+        else:
+            starts = [0, *self.ends[:-1]]
+            found = [x[:, a:b].argmax(dim=1, keepdim=True) for a, b in zip(starts, self.ends, strict=True)]
+            index = found[0] if len(found) == 1 else torch.cat(found, dim=1)
+        return index if self.dtype == torch.int64 else index.to(self.dtype)
+
+
+class Positive(nn.Module):
+    """``x > 0`` as integers: the mode of independent Bernoulli distributions."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()
         self.dtype = dtype
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        index = x.argmax(dim=1)
-        return index if self.dtype == torch.int64 else index.to(self.dtype)
+        return (x > 0).to(self.dtype)
+
+
+class OneHot(nn.Module):
+    """Indices [batch] or [batch, groups], int32 -> [batch, sum(sizes)], float32: 1 where the index is."""
+
+    def __init__(self, sizes: list[int]) -> None:
+        super().__init__()
+        self.column: torch.Tensor
+        self.index: torch.Tensor
+        column = [group for group, size in enumerate(sizes) for _ in range(size)]
+        self.register_buffer("column", torch.tensor(column))
+        self.register_buffer("index", torch.tensor([i for size in sizes for i in range(size)], dtype=torch.int32))
+        self.single = len(sizes) == 1
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        spread = x.reshape(-1, 1) if self.single else torch.index_select(x, 1, self.column)
+        return (spread == self.index).to(torch.float32)
 
 
 class Constant(nn.Module):
@@ -112,6 +147,68 @@ class Constant(nn.Module):
 
     def forward(self, like: torch.Tensor) -> torch.Tensor:
         return like * 0.0 + self.value
+
+
+class StateDependentLogStd(nn.Module):
+    """gSDE's log standard deviation of an action, over all its exploration matrices: [batch, latent] -> [batch, n].
+
+    ``StateDependentNoiseDistribution`` of SB3: ``sqrt(latent² @ std² + epsilon)``.
+    """
+
+    def __init__(self, distribution: Any, log_std: torch.Tensor) -> None:
+        super().__init__()
+        self.variance = nn.Parameter(distribution.get_std(log_std.detach()) ** 2)
+        self.epsilon = distribution.epsilon
+
+    def forward(self, latent: torch.Tensor) -> torch.Tensor:
+        return 0.5 * torch.log(torch.matmul(latent * latent, self.variance) + self.epsilon)
+
+
+class Affine(nn.Module):
+    """``x * scale + shift`` per feature: what a batch normalization is at inference."""
+
+    def __init__(self, scale: torch.Tensor, shift: torch.Tensor) -> None:
+        super().__init__()
+        self.scale, self.shift = nn.Parameter(scale), nn.Parameter(shift)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.scale + self.shift
+
+
+class Lstm(nn.Module):
+    """One step of an ``nn.LSTM`` (its formula, gates in its order i, f, g, o), a MatMul and an Add per gate.
+
+    ONNX's LSTM operator does not pass onnx-tf.
+    """
+
+    def __init__(self, lstm: nn.LSTM) -> None:
+        super().__init__()
+        layers = []
+        for layer in range(lstm.num_layers):
+            weight = torch.cat([getattr(lstm, f"weight_{kind}_l{layer}").detach() for kind in ("ih", "hh")], dim=1)
+            biases = [getattr(lstm, f"bias_{kind}_l{layer}", None) for kind in ("ih", "hh")]
+            bias = sum((b.detach() for b in biases if b is not None), torch.zeros(len(weight)))
+            layers.append(nn.ModuleList(map(_linear, weight.chunk(4), bias.chunk(4))))
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x: torch.Tensor, states: list[torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        found = []
+        for layer, gates in enumerate(self.layers):
+            h, c = states[2 * layer : 2 * layer + 2]
+            joined = torch.cat([x, h], dim=1)
+            i, f, g, o = (gate(joined) for gate in gates)  # type: ignore[attr-defined]
+            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+            x = torch.sigmoid(o) * torch.tanh(c)
+            found += [x, c]
+        return x, found
+
+
+def _linear(weight: torch.Tensor, bias: torch.Tensor) -> MatMulAdd:
+    linear = nn.Linear(weight.shape[1], weight.shape[0])
+    with torch.no_grad():
+        linear.weight.copy_(weight)
+        linear.bias.copy_(bias)
+    return MatMulAdd(linear)
 
 
 def mean_of_quantiles(net: nn.Sequential, quantiles: int) -> nn.Sequential:
@@ -126,74 +223,16 @@ def mean_of_quantiles(net: nn.Sequential, quantiles: int) -> nn.Sequential:
     return nn.Sequential(*body, folded)
 
 
-class Exported(nn.Module):
-    """What every export traces: the whole policy, or its core, as a function of one observation.
+def step(step: dict[str, Any], integer: torch.dtype) -> nn.Module:
+    """A step of a contract's epilogue, but for "mask", as a layer.
 
-    :param parts: the policy taken apart
-    :param part: "policy" or "core"
-    :param outputs: names, in order; for "policy" the first is "action"
-    :param shape: of one observation
-    :param integer: dtype of a Discrete action
+    :param integer: dtype of decisions
     """
-
-    def __init__(
-        self, parts: Parts, part: str, outputs: list[str], shape: list[int], integer: torch.dtype = torch.int64
-    ) -> None:
-        super().__init__()
-        self.outputs = outputs
-        self.decision = parts.decision
-        steps = parts.prologue if part == "policy" else []
-        self.prologue = nn.Sequential(*(Normalize(step, shape) for step in steps))
-        self.trunk = _small(parts.trunk)
-        self.head = _small(parts.head)
-        self.epilogue = nn.Sequential(*(_step(step, integer) for step in parts.epilogue))
-        wanted = [name for name in outputs if name in parts.extras]
-        self.sources = {name: parts.extras[name][0] for name in wanted}
-        self.extras = nn.ModuleDict({name: _small(parts.extras[name][1]) for name in wanted})
-        self.eval().requires_grad_(False)
-
-    def forward(self, observation: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        x = self.prologue(observation)
-        latent = self.trunk(x)
-        decision = self.head(latent)
-        at = {"observation": x, "latent": latent, "decision": decision}
-        found = {self.decision: decision}
-        for name, source in self.sources.items():
-            found[name] = self.extras[name](at[source])
-        if "action" in self.outputs:
-            found["action"] = self.epilogue(decision)
-        return tuple(found[name] for name in self.outputs)
-
-    def equalize(self, middle: torch.Tensor, half: torch.Tensor) -> None:
-        """Fold ``x = x' * half + middle`` into the first layer, so that it takes the equalized ``x'``.
-
-        :param middle: of each dimension's range, flat, float64
-        :param half: of each dimension's range, flat, float64
-        """
-        first = next(layer for layer in [*flat(self.trunk), *flat(self.head)] if not isinstance(layer, nn.Flatten))
-        if not isinstance(first, MatMulAdd):
-            raise TypeError(f"the first layer is {type(first).__name__}, which cannot take equalized inputs")
-        weight = first.weight.double()
-        first.bias.copy_(first.bias.double() + middle @ weight)
-        first.weight.copy_(weight * half[:, None])
-
-    def center(self) -> None:
-        """Fold ``x - mean(x)`` over the actions into the last layer: argmax and softmax stay as they are.
-
-        One integer scale serves all outputs: Q values near 100 that differ by 0.1 would share one level.
-        """
-        last = flat(self.head)[-1]
-        if not isinstance(last, MatMulAdd):
-            raise TypeError(f"the last layer is {type(last).__name__}, which cannot be centered")
-        weight, bias = last.weight.double(), last.bias.double()
-        last.weight.copy_(weight - weight.mean(dim=1, keepdim=True))
-        last.bias.copy_(bias - bias.mean())
-
-
-def _step(step: dict[str, Any], integer: torch.dtype) -> nn.Module:
     op = step["op"]
     if op == "argmax":
-        return Argmax(integer)
+        return Argmax(integer, step.get("sizes", []))
+    if op == "positive":
+        return Positive(integer)
     if op == "tanh":
         return nn.Tanh()
     if op == "reshape":
@@ -201,13 +240,43 @@ def _step(step: dict[str, Any], integer: torch.dtype) -> nn.Module:
     return {"clip": Clip, "unscale": Unscale}[op](step["low"], step["high"])
 
 
-def _small(module: nn.Module) -> nn.Module:
-    """A copy without Dropout and Identity, with Linear as MatMul and Add."""
-    if isinstance(module, nn.Linear):
-        return MatMulAdd(module)
-    if isinstance(module, nn.Sequential):
-        return nn.Sequential(*(_small(child) for child in flat(module)))
-    return copy.deepcopy(module)
+def small(module: nn.Module) -> nn.Module:
+    """A copy without Dropout and Identity, with Linear as MatMul and Add, and normalizations folded into them."""
+    found: list[nn.Module] = []
+    for layer in flat(module):
+        if isinstance(layer, nn.Linear):
+            made: nn.Module = MatMulAdd(layer)
+            if found and isinstance(found[-1], Affine):
+                _fold(found.pop(), made)  # type: ignore[arg-type]
+            found.append(made)
+        else:
+            found.append(_affine(layer) if type(layer).__name__ == "BatchRenorm1d" else copy.deepcopy(layer))
+    return nn.Sequential(*found)
+
+
+def _affine(norm: Any) -> Affine:
+    """sb3_contrib's BatchRenorm in evaluation mode: ``(x - mean) / sqrt(var + eps) * scale + bias``."""
+    scale = 1 / (norm.ra_var.double() + norm.eps).sqrt()
+    shift = -norm.ra_mean.double() * scale
+    if norm.affine:
+        scale, shift = scale * norm.scale.detach().double(), shift * norm.scale.detach().double()
+        shift = shift + norm.bias.detach().double()
+    return Affine(scale.float(), shift.float())
+
+
+def _fold(affine: Affine, linear: MatMulAdd) -> None:
+    scale, shift, weight = affine.scale.double(), affine.shift.double(), linear.weight.double()
+    with torch.no_grad():
+        linear.bias.copy_(linear.bias.double() + shift @ weight)
+        linear.weight.copy_(weight * scale[:, None])
+
+
+def without_ending_norm(layers: nn.Sequential) -> tuple[nn.Sequential, list[nn.Module]]:
+    """The layers without a normalization at their end, and that one, to stand before whatever comes next."""
+    found = list(layers)
+    if found and type(found[-1]).__name__ == "BatchRenorm1d":
+        return nn.Sequential(*found[:-1]), found[-1:]
+    return layers, []
 
 
 def flat(module: nn.Module) -> list[nn.Module]:
@@ -215,8 +284,3 @@ def flat(module: nn.Module) -> list[nn.Module]:
     if isinstance(module, nn.Sequential):
         return [leaf for child in module for leaf in flat(child)]
     return [] if isinstance(module, nn.Identity | nn.Dropout) else [module]
-
-
-def parameters(parts: Parts) -> int:
-    """Numbers in the core."""
-    return sum(math.prod(p.shape) for module in (parts.trunk, parts.head) for p in module.parameters())

@@ -1,4 +1,4 @@
-"""Seeded episodes of a policy, observations from them, and their returns."""
+"""Seeded episodes of a policy, the inputs that it saw in them, and their returns."""
 
 from __future__ import annotations
 
@@ -9,62 +9,114 @@ from typing import TYPE_CHECKING, Any
 from pipeline import contract as contracts
 from pipeline import errors
 from pipeline.agents import environments
-from pipeline.agents.archive import Statistics
 
 if TYPE_CHECKING:
     import gymnasium
     import numpy as np
 
-    Policy = Callable[[np.ndarray], np.ndarray]
+    Inputs = dict[str, np.ndarray]
+    Answer = Callable[[Inputs], Inputs]
 
 MAX_STEPS = 10_000
 
 
 def episodes(
-    environment: dict[str, Any], contract: dict[str, Any], policy: Policy | None, count: int, seed: int
-) -> tuple[list[np.ndarray], list[float]]:
+    environment: dict[str, Any], contract: dict[str, Any], answer: Answer | None, count: int, seed: int
+) -> tuple[list[Inputs], list[float]]:
     """Run episodes side by side, so that each step asks the policy once, for all that still run.
 
-    :param policy: [batch, ...] observations -> [batch, ...] actions; None acts at random, seeded
+    :param contract: the agent's
+    :param answer: inputs [batch, ...] by name -> ``action`` and new states by name; None acts at random, seeded
     :param seed: of the first episode; each further one adds one
-    :return: observations by episode, each [steps, ...] in the environment's own dtype, and the returns
+    :return: inputs by episode (but for states), each [steps, ...] in the environment's own dtypes, and the returns
     :raises errors.ObservationsNotFinite: the environment answered with NaN or infinity
     """
     with contextlib.ExitStack() as stack:
-        envs = [environments.make(environment, contract) for _ in range(count)]
-        for env in envs:
-            stack.callback(env.close)
-        return _play(envs, policy, seed, environment["id"])
+        envs = []
+        for _ in range(count):
+            envs.append(environments.make(environment, contract))
+            stack.callback(envs[-1].close)
+        return _Play(envs, contract, answer, environment["id"]).run(seed)
 
 
-def _play(
-    envs: list[gymnasium.Env[Any, Any]], policy: Policy | None, seed: int, name: str
-) -> tuple[list[np.ndarray], list[float]]:
+class _Play:
+    """Environments side by side, and the states of a recurrent policy in each."""
+
+    def __init__(
+        self, envs: list[gymnasium.Env[Any, Any]], contract: dict[str, Any], answer: Answer | None, name: str
+    ) -> None:
+        import numpy as np
+
+        self.envs, self.contract, self.answer, self.name = envs, contract, answer, name
+        self.states = {
+            state["input"]: np.zeros((len(envs), state["units"]), np.float32) for state in contract.get("states", [])
+        }
+
+    def run(self, seed: int) -> tuple[list[Inputs], list[float]]:
+        import numpy as np
+
+        self.random = np.random.default_rng(seed)
+        for index, env in enumerate(self.envs):
+            env.action_space.seed(seed + index)
+        starts = [env.reset(seed=seed + index)[0] for index, env in enumerate(self.envs)]
+        current = [self._observed(index, start) for index, start in enumerate(starts)]
+        seen: list[list[Inputs]] = [[] for _ in self.envs]
+        returns = [0.0] * len(self.envs)
+        running = list(range(len(self.envs)))
+        for step in range(MAX_STEPS):
+            if not running:
+                break
+            for index in running:
+                seen[index].append(current[index])
+            actions = self._actions([current[index] for index in running], running, step)
+            still = []
+            for action, index in zip(actions, running, strict=True):
+                observation, reward, terminated, truncated, _ = self.envs[index].step(action)
+                returns[index] += float(reward)
+                if not (terminated or truncated):
+                    current[index] = self._observed(index, observation)
+                    still.append(index)
+            running = still
+        return [_stacked(steps) for steps in seen], returns
+
+    def _observed(self, index: int, observation: Any) -> Inputs:
+        found = environments.observed(self.envs[index], observation, self.contract)
+        for values in found.values():
+            _check_finite(values, self.name, index)
+        return found
+
+    def _actions(self, rows: list[Inputs], running: list[int], step: int) -> list[Any]:
+        import numpy as np
+
+        if self.answer is None:
+            return [self._at_random(row, self.envs[index]) for row, index in zip(rows, running, strict=True)]
+        given = _stacked(rows)
+        if self.states:
+            given |= {name: values[running] for name, values in self.states.items()}
+            given["keep"] = np.full((len(running), 1), float(step > 0), np.float32)
+        answers = self.answer(given)
+        for state in self.contract.get("states", []):
+            self.states[state["input"]][running] = answers[state["output"]]
+        dtype = self.envs[0].action_space.dtype
+        return list(answers["action"].astype(dtype))
+
+    def _at_random(self, row: Inputs, env: gymnasium.Env[Any, Any]) -> Any:
+        """Any action that the mask allows; a group without one gives the first."""
+        import numpy as np
+
+        if "action_mask" not in row:
+            return env.action_space.sample()
+        sizes = contracts.groups(self.contract) or []
+        allowed = np.split(row["action_mask"], np.cumsum(sizes)[:-1])
+        chosen = [self.random.choice(np.flatnonzero(part)) if part.any() else 0 for part in allowed]
+        action = np.array(chosen, env.action_space.dtype)
+        return action if env.action_space.shape else action[0]
+
+
+def _stacked(rows: list[Inputs]) -> Inputs:
     import numpy as np
 
-    for index, env in enumerate(envs):
-        env.action_space.seed(seed + index)
-    current = [np.asarray(env.reset(seed=seed + index)[0]) for index, env in enumerate(envs)]
-    seen: list[list[np.ndarray]] = [[] for _ in envs]
-    returns = [0.0] * len(envs)
-    running = list(range(len(envs)))
-    for _ in range(MAX_STEPS):
-        if not running:
-            break
-        for index in running:
-            _check_finite(current[index], name, index)
-            seen[index].append(current[index])
-        actions = None if policy is None else policy(np.stack([current[index] for index in running]))
-        still = []
-        for row, index in enumerate(running):
-            action = envs[index].action_space.sample() if actions is None else actions[row]
-            observed, reward, terminated, truncated, _ = envs[index].step(action)
-            current[index] = np.asarray(observed)
-            returns[index] += float(reward)
-            if not (terminated or truncated):
-                still.append(index)
-        running = still
-    return [np.stack(steps) for steps in seen], returns
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
 def _check_finite(observation: np.ndarray, name: str, episode: int) -> None:
@@ -75,50 +127,33 @@ def _check_finite(observation: np.ndarray, name: str, episode: int) -> None:
         raise errors.ObservationsNotFinite(f"{name} gave a NaN or infinite observation[{bad}] in episode {episode}")
 
 
-def spread(episodes_seen: list[np.ndarray], samples: int) -> np.ndarray:
-    """``samples`` observations (or all, if there are fewer), evenly spread over all steps."""
+def spread(seen: list[Inputs], samples: int) -> Inputs:
+    """``samples`` rows (or all, if there are fewer), evenly spread over all steps."""
     import numpy as np
 
-    steps = np.concatenate(episodes_seen)
-    if len(steps) <= samples:
+    steps = {name: np.concatenate([episode[name] for episode in seen]) for name in seen[0]}
+    total = len(next(iter(steps.values())))
+    if total <= samples:
         return steps
-    return steps[np.linspace(0, len(steps) - 1, samples).round().astype(int)]
+    rows = np.linspace(0, total - 1, samples).round().astype(int)
+    return {name: values[rows] for name, values in steps.items()}
 
 
-def drawn(contract: dict[str, Any], statistics: Statistics | None, samples: int, seed: int) -> tuple[np.ndarray, str]:
-    """Observations where there is no environment: from VecNormalize's statistics, or from the space.
+def chained(seen: list[Inputs], count: int, steps: int) -> Inputs:
+    """Episodes one after the other, for a recurrent policy: [count, steps, ...], and ``keep``, 0 where one starts.
 
-    :return: [samples, ...] and a phrase that says where they come from
+    An episode is cut where it would leave no room for another in its sequence.
     """
     import numpy as np
 
-    space = contract["observation_space"]
-    low, high = (contracts.bounds(space, key) for key in ("low", "high"))
-    noise = np.random.default_rng(seed)
-    normal = noise.normal(size=(samples, *space["shape"]))
-    if statistics is not None:
-        values = statistics.mean + normal * np.sqrt(statistics.variance)
-        return np.clip(values, low, high).astype(space["dtype"]), "normal draws from VecNormalize's statistics"
-    bounded = (high - low) < 1e3
-    low_end, high_end = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
-    middle, half = (low_end + high_end) / 2, (high_end - low_end) / 2
-    uniform = noise.uniform(-1, 1, size=normal.shape)
-    values = np.clip(middle + half * np.where(bounded, uniform, normal), low, high)
-    return values.astype(space["dtype"]), "draws from the observation space (standard normal where it has no bounds)"
-
-
-def edges(contract: dict[str, Any], seen: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Observations from the edges of the space: each dimension at its lower or upper end.
-
-    A dimension without a usable bound ends half its seen range beyond what was seen.
-    """
-    import numpy as np
-
-    space = contract["observation_space"]
-    low, high = (contracts.bounds(space, key) for key in ("low", "high"))
-    least, most = (fold(seen, axis=0).astype(np.float64) for fold in (np.min, np.max))
-    beyond = 0.5 * np.maximum(most - least, 1e-3)
-    usable = (high - low) < 1e3 * np.maximum(most - least, 1e-3)
-    lower, upper = np.where(usable, low, least - beyond), np.where(usable, high, most + beyond)
-    side = np.random.default_rng(seed).integers(0, 2, size=(count, *space["shape"]))
-    return np.where(side, upper, lower).astype(seen.dtype)
+    most = max(1, steps * 3 // 4)
+    cut = [{name: values[:most] for name, values in episode.items()} for episode in seen]
+    for episode in cut:
+        length = len(next(iter(episode.values())))
+        episode["keep"] = (np.arange(length) > 0).astype(np.float32)[:, None]
+    total = sum(len(episode["keep"]) for episode in cut)
+    cut *= -(-count * steps // total)  # too few steps are played again
+    joined = {name: np.concatenate([episode[name] for episode in cut]) for name in cut[0]}
+    found = {name: v[: count * steps].reshape(count, steps, *v.shape[1:]).copy() for name, v in joined.items()}
+    found["keep"][:, 0] = 0
+    return found

@@ -24,9 +24,9 @@ def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict
     import tensorflow as tf
 
     with np.load(Path(settings["calibration"]) / "observations.npz") as stored:
-        inputs = {name: contracts.prologue(contract["prologue"], stored[name]) for name in stored.files}
-    for name, values in inputs.items():
-        _check_range(name, values)
+        ready = contracts.prologue(contract["prologue"], {name: stored[name] for name in stored.files})
+    inputs = {entry["name"]: ready[entry["name"]] for entry in contract["inputs"]}
+    _check_ranges(inputs)
 
     def representative_dataset() -> Iterator[dict[str, np.ndarray]]:
         for row in range(len(next(iter(inputs.values())))):
@@ -42,14 +42,17 @@ def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict
     fixed_batch.describe(content, contract)
 
 
-def _check_range(name: str, values: np.ndarray) -> None:
+def _check_ranges(inputs: dict[str, np.ndarray]) -> None:
     import numpy as np
 
-    if not np.isfinite(values).all():
-        raise errors.ObservationsNotFinite(f"calibration observations of {name} hold NaN or infinity")
-    span = float(values.max() - values.min())
-    if not 0 < span < 1e6:
+    spans = {}
+    for name, values in inputs.items():
+        if not np.isfinite(values).all():
+            raise errors.ObservationsNotFinite(f"calibration observations of {name} hold NaN or infinity")
+        spans[name] = float(values.max() - values.min())
+    widest = max(spans, key=lambda name: spans[name])
+    if not 0 < spans[widest] < 1e6:
         raise errors.ObservationsNotFinite(
-            f"calibration observations of {name} span {span:.3g}, which gives int8 no useful scale",
+            f"calibration observations of {widest} span {spans[widest]:.3g}, which gives int8 no useful scale",
             remedy="Calibrate on rollouts: name the agent's [environment] in the config",
         )

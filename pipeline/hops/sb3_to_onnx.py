@@ -12,9 +12,8 @@ from pipeline import errors
 if TYPE_CHECKING:
     import numpy as np
     import onnx
-    import torch
 
-    from pipeline.agents import modules
+    from pipeline.agents import exported
 
 FILE = "policy.onnx"
 # The TorchScript-based exporter writes opset 14 itself; the newer one writes from 18 on.
@@ -30,21 +29,23 @@ def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict
     import onnx
     import torch
 
-    from pipeline.agents import jobs, modules
+    from pipeline.agents import exported, jobs
 
-    parts = jobs.open_agent(source).parts
-    shape = contract["observation_space"]["shape"]
-    contract["part"] = settings["part"]
-    if settings["part"] == "core":
-        contract["outputs"] = [o for o in contract["outputs"] if o["name"] == contract["decision"]]
+    reference = jobs.open_agent(source)
+    contract["part"] = part = settings["part"]
+    if part == "core":
+        kept = {contract["decision"], *(state["output"] for state in contract["states"])}
+        contract["outputs"] = [output for output in contract["outputs"] if output["name"] in kept]
+        contract["inputs"] = exported.inputs_of(reference.parts, part)
     names = [output["name"] for output in contract["outputs"]]
-    module = modules.Exported(parts, contract["part"], names, shape, getattr(torch, settings["integer"]))
-    if settings["part"] == "core":
+    integer = getattr(torch, settings["integer"])
+    module = exported.Exported(reference.parts, contract["observation_space"], part, names, integer)
+    if part == "core":
         _for_integers(module, contract, Path(settings["calibration"]))
     outputs = [output["name"] for output in contract["outputs"]]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's deprecation notes and tracer hints; the check decides
-        _export(module, outputs, target / FILE, settings["opset"], torch.zeros(2, *shape))
+        _export(module, outputs, target / FILE, settings["opset"])
     model = onnx.load(target / FILE, load_external_data=False)
     _hold_to_request(model, settings["opset"])
     _strip(model)
@@ -59,56 +60,64 @@ def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict
     (target / FILE).write_bytes(model.SerializeToString(deterministic=True))
 
 
-def _for_integers(module: modules.Exported, contract: dict[str, Any], calibration: Path) -> None:
+def _for_integers(module: exported.Exported, contract: dict[str, Any], calibration: Path) -> None:
     """Fold into the core what makes one integer scale per tensor enough, and say so in the contract."""
+    import numpy as np
     import torch
 
-    middle, half = _ranges(calibration, contract["prologue"])
-    module.equalize(torch.from_numpy(middle), torch.from_numpy(half))
-    step = {"op": "equalize", "middle": middle.tolist(), "half": half.tolist()}
-    contract["prologue"] = [*contract["prologue"], step]
-    if contract["action_space"]["type"] == "Discrete":
-        module.center()
+    with np.load(calibration / "observations.npz") as stored:
+        ready = contracts.prologue(contract["prologue"], {name: stored[name] for name in stored.files})
+    one_hot = {step["input"] for step in contract["prologue"] if step["op"] == "one_hot"}
+    for name in module.features.slices:
+        layout = next(entry["layout"] for entry in contract["inputs"] if entry["name"] == name)
+        if name in one_hot or layout.startswith("channel-"):
+            continue  # their ranges are known: 0 to 1, and 0 to 255
+        middle, half = _range(ready[name])
+        module.equalize(name, torch.from_numpy(middle), torch.from_numpy(half))
+        step = {"op": "equalize", "input": name, "middle": middle.tolist(), "half": half.tolist()}
+        contract["prologue"] = [*contract["prologue"], step]
+    if any(step["op"] == "argmax" for step in contract["epilogue"]):
+        module.center(contracts.groups(contract) or [])
+        decision = next(output for output in contract["outputs"] if output["name"] == contract["decision"])
         contract["centered"] = contract["decision"]
-        contract["decision"] = contract["outputs"][0]["name"] = "preferences"
+        contract["decision"] = decision["name"] = "preferences"
 
 
-def _ranges(calibration: Path, prologue: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
-    """Middle and half of each normalized dimension's range in the rollouts, flat, float64.
+def _range(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Middle and half of each dimension's range, flat, float64.
 
     One integer scale serves a whole input tensor: unequalized, a velocity of ±0.07 beside a position of ±1.2
     gets few of the 256 levels. A dimension that never varied keeps its unit.
     """
     import numpy as np
 
-    with np.load(calibration / "observations.npz") as stored:
-        values = contracts.prologue(prologue, stored["observation"])
     flat = values.reshape(len(values), -1).astype(np.float64)
     least, most = flat.min(axis=0), flat.max(axis=0)
     half = (most - least) / 2
     return (most + least) / 2, np.where(half > 1e-6, half, 1.0)
 
 
-def _export(module: torch.nn.Module, outputs: list[str], path: Path, opset: int, sample: torch.Tensor) -> None:
+def _export(module: exported.Exported, outputs: list[str], path: Path, opset: int) -> None:
     import torch
 
-    names: dict[str, Any] = {"input_names": ["observation"], "output_names": outputs}
+    names: dict[str, Any] = {"input_names": module.names, "output_names": outputs}
+    samples = module.samples()
     if opset >= FIRST_DYNAMO_OPSET:
         batch = torch.export.Dim("batch")
         torch.onnx.export(
             module,
-            (sample,),
+            samples,
             str(path),
             opset_version=opset,
             dynamo=True,
             external_data=False,
             verbose=False,
-            dynamic_shapes=({0: batch},),
+            dynamic_shapes=(tuple({0: batch} for _ in samples),),
             **names,
         )
         return
-    axes = {name: {0: "batch"} for name in ["observation", *outputs]}
-    torch.onnx.export(module, (sample,), str(path), opset_version=opset, dynamo=False, dynamic_axes=axes, **names)
+    axes = {name: {0: "batch"} for name in [*module.names, *outputs]}
+    torch.onnx.export(module, samples, str(path), opset_version=opset, dynamo=False, dynamic_axes=axes, **names)
 
 
 def _hold_to_request(model: onnx.ModelProto, opset: int) -> None:

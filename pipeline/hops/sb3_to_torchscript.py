@@ -11,17 +11,17 @@ FILE = "policy.pt"
 
 
 def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Write ``policy.pt``: observation [batch, ...] -> a tuple of outputs in the contract's order."""
+    """Write ``policy.pt``: the contract's inputs [batch, ...], in order -> a tuple of its outputs, in order."""
     import torch
 
-    from pipeline.agents import jobs, modules
+    from pipeline.agents import exported, jobs
 
-    shape = contract["observation_space"]["shape"]
     outputs = [output["name"] for output in contract["outputs"]]
-    module = modules.Exported(jobs.open_agent(source).parts, contract["part"], outputs, shape)
+    parts = jobs.open_agent(source).parts
+    module = exported.Exported(parts, contract["observation_space"], contract["part"], outputs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        traced = torch.jit.freeze(torch.jit.trace(module, torch.zeros(2, *shape)))  # type: ignore[no-untyped-call]
+        traced = torch.jit.freeze(torch.jit.trace(module, module.samples()))  # type: ignore[no-untyped-call]
         buffer = io.BytesIO()
         torch.jit.save(traced, buffer)
     (target / FILE).write_bytes(_without_paths(buffer.getvalue()))

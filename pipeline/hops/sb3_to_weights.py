@@ -12,48 +12,101 @@ from pipeline import errors
 if TYPE_CHECKING:
     import torch
 
+    from pipeline.agents import exported, modules
+
 FILES = ["weights.safetensors", "architecture.json", "numpy_policy.py"]
-ACTIVATIONS = {"Tanh": "tanh", "ReLU": "relu", "ELU": "elu", "LeakyReLU": "leaky_relu", "Sigmoid": "sigmoid"}
-ACTIVATIONS |= {"SiLU": "silu", "Softplus": "softplus", "Hardtanh": "hardtanh", "Flatten": "flatten"}
+_NAMED = (
+    *("Tanh", "ReLU", "ReLU6", "ELU", "CELU", "SELU", "LeakyReLU", "Sigmoid", "SiLU", "Mish", "GELU"),
+    *("Softplus", "Softsign", "Hardtanh", "Hardsigmoid", "Hardswish", "Flatten"),
+)
+OPERATORS = {name: name.lower() for name in _NAMED} | {"LeakyReLU": "leaky_relu"}
+_CONSTANTS = ("alpha", "negative_slope", "min_val", "max_val", "beta", "threshold")
 
 
 def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Write the three files. ``architecture.json`` lists the core's layers in order.
+    """Write the three files. ``architecture.json`` lists the core's layers in order, weights by name.
 
-    :raises errors.UnsupportedPolicy: an activation that the NumPy policy does not have
+    :raises errors.NotRun: the NumPy policy has no such layer
     """
     from safetensors.torch import save
 
-    from pipeline.agents import jobs, modules
+    from pipeline.agents import exported, jobs
 
     parts = jobs.open_agent(source).parts
-    layers, tensors = [], {}
-    for index, module in enumerate([*modules.flat(parts.trunk), *modules.flat(parts.head)]):
-        layer, weights = _layer(module, f"layers.{index}")
-        layers.append(layer)
-        tensors.update(weights)
-    (target / FILES[0]).write_bytes(save(tensors))
-    architecture = {"layers": layers, "prologue": contract["prologue"], "epilogue": contract["epilogue"]}
-    architecture["decision"] = contract["decision"]
+    kept = {"action", contract["decision"], *(state["output"] for state in contract["states"])}
+    contract["outputs"] = [output for output in contract["outputs"] if output["name"] in kept]
+    module = exported.Exported(parts, contract["observation_space"], "policy", sorted(kept))
+    written = _Written()
+    architecture = {
+        "features": _features(module, written),
+        "memory": [written.gates(gates) for gates in module.memory.layers] if module.memory is not None else [],
+        "layers": written.layers([*module.trunk.children(), *module.head.children()]),
+        **{name: contract[name] for name in ("prologue", "epilogue", "decision", "states")},
+    }
+    (target / FILES[0]).write_bytes(save(written.tensors))
     (target / FILES[1]).write_text(json.dumps(architecture, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     shutil.copyfile(Path(__file__).with_name("numpy_policy.py"), target / FILES[2])
     contract["files"] = FILES
-    contract["outputs"] = [o for o in contract["outputs"] if o["name"] in ("action", contract["decision"])]
+    contract["distribution"] = {} if "log_std" in contract["distribution"] else contract["distribution"]
 
 
-def _layer(module: torch.nn.Module, name: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    import torch
-    from torch import nn
+class _Written:
+    """Layers as JSON, and their tensors by name."""
 
-    if isinstance(module, nn.Linear):
-        bias = torch.zeros(module.out_features) if module.bias is None else module.bias.detach()
-        weights = {f"{name}.weight": module.weight.detach().contiguous(), f"{name}.bias": bias}
-        return {"op": "linear", "name": name, "inputs": module.in_features, "outputs": module.out_features}, weights
-    kind = type(module).__name__
-    if kind not in ACTIVATIONS:
-        raise errors.UnsupportedPolicy(f"the NumPy policy has no {kind}", expected=", ".join(ACTIVATIONS))
-    layer: dict[str, Any] = {"op": ACTIVATIONS[kind]}
-    for constant in ("alpha", "negative_slope", "min_val", "max_val"):
-        if hasattr(module, constant):
-            layer[constant] = getattr(module, constant)
-    return layer, {}
+    def __init__(self) -> None:
+        self.tensors: dict[str, torch.Tensor] = {}
+        self.count = 0
+
+    def _name(self) -> str:
+        self.count += 1
+        return f"layers.{self.count - 1}"
+
+    def _dense(self, layer: modules.MatMulAdd, name: str) -> None:
+        self.tensors[f"{name}.weight"] = layer.weight.detach().t().contiguous()
+        self.tensors[f"{name}.bias"] = layer.bias.detach()
+
+    def gates(self, gates: Any) -> str:
+        name = self._name()
+        for index, gate in enumerate(gates):
+            self._dense(gate, f"{name}.{index}")
+        return name
+
+    def layers(self, found: list[Any]) -> list[dict[str, Any]]:
+        return [self._layer(layer) for layer in found]
+
+    def _layer(self, layer: Any) -> dict[str, Any]:
+        kind = type(layer).__name__
+        if kind == "MatMulAdd":
+            name = self._name()
+            self._dense(layer, name)
+            inputs, outputs = layer.weight.shape
+            return {"op": "linear", "name": name, "inputs": inputs, "outputs": outputs}
+        if kind == "Conv2d":
+            name = self._name()
+            self.tensors |= {f"{name}.weight": layer.weight.detach(), f"{name}.bias": layer.bias.detach()}
+            return {"op": "conv", "name": name, "stride": list(layer.stride)}
+        if kind == "Affine":
+            return {"op": "affine", "scale": layer.scale.tolist(), "shift": layer.shift.tolist()}
+        if kind not in OPERATORS or getattr(layer, "approximate", "none") != "none":
+            raise errors.NotRun(f"not supported: the NumPy policy has no {kind}")
+        held = {constant: getattr(layer, constant) for constant in _CONSTANTS if hasattr(layer, constant)}
+        return {"op": OPERATORS[kind], **held}
+
+
+def _features(module: exported.Exported, written: _Written) -> list[dict[str, Any]]:
+    features: Any = module.features
+    if not hasattr(features, "branches"):
+        kind = type(features.extractor).__name__
+        raise errors.NotRun(f"not supported: the NumPy policy has no features extractor {kind}")
+    found = []
+    for name, branch in zip(features.names, features.branches, strict=True):
+        kind = type(branch).__name__
+        layers: list[dict[str, Any]] = []
+        if kind == "Convolutions":
+            turned = [{"op": "transpose", "axes": [0, 3, 1, 2]}] if branch.last else []
+            layers = [*turned, *written.layers(list(branch.body)), {"op": "transpose", "axes": [0, 2, 3, 1]}]
+            layers += written.layers([branch.flat, *branch.dense])
+        elif kind == "Flatten":
+            layers = written.layers([branch])
+        found.append({"input": name, "layers": layers})
+    return found

@@ -1,6 +1,7 @@
 // Tensors as raw little-endian files with a JSON list: the Node side of raw.py.
 import fs from "node:fs";
 import path from "node:path";
+import readline from "node:readline";
 
 const ARRAYS = {
   float32: Float32Array,
@@ -8,20 +9,27 @@ const ARRAYS = {
   int32: Int32Array,
   int64: BigInt64Array,
   uint8: Uint8Array,
+  bool: Uint8Array,
 };
 
-/** The job in a folder: {model, outputs, inputs: [{name, shape, dtype, values}]}. */
-export function readJob(folder) {
-  const job = JSON.parse(fs.readFileSync(path.join(folder, "job.json"), "utf8"));
-  for (const input of job.inputs) {
+/** Answer every job of standard input: run takes [{name, shape, dtype, values}], and gives a list of the same form. */
+export async function answerJobs(run) {
+  for await (const folder of readline.createInterface({ input: process.stdin })) {
+    writeOutputs(folder, await run(readInputs(folder)));
+    process.stdout.write("done\n");
+  }
+}
+
+function readInputs(folder) {
+  const { inputs } = JSON.parse(fs.readFileSync(path.join(folder, "job.json"), "utf8"));
+  for (const input of inputs) {
     const bytes = fs.readFileSync(path.join(folder, input.file));
     input.values = new ARRAYS[input.dtype](new Uint8Array(bytes).buffer);
   }
-  return job;
+  return inputs;
 }
 
-/** Write outputs [{name, shape, dtype, values}] beside the job. */
-export function writeOutputs(folder, outputs) {
+function writeOutputs(folder, outputs) {
   const list = outputs.map(({ name, shape, dtype, values }, index) => {
     const typed = ARRAYS[dtype].from(values);
     fs.writeFileSync(path.join(folder, `out${index}`), Buffer.from(typed.buffer));

@@ -15,4 +15,4 @@ if TYPE_CHECKING:
 def load(artifact: Path, contract: Mapping[str, Any], needs: Mapping[str, str]) -> Run:
     command = [needs["libtorch"] + "/run_policy"]
     names = [output["name"] for output in contract["outputs"]]
-    return lambda inputs: raw.call(command, artifact / contract["files"][0], inputs, names)
+    return raw.Program(command, artifact / contract["files"][0], names)

@@ -17,4 +17,4 @@ SCRIPT = Path(__file__).with_name("ortweb.mjs")
 def load(artifact: Path, contract: Mapping[str, Any], needs: Mapping[str, str]) -> Run:
     command = [needs["node"] + "/node", str(SCRIPT), needs["node"]]
     names = [output["name"] for output in contract["outputs"]]
-    return lambda inputs: raw.call(command, artifact / contract["files"][0], inputs, names)
+    return raw.Program(command, artifact / contract["files"][0], names)

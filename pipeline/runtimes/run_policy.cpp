@@ -1,4 +1,4 @@
-// run_policy JOB: a TorchScript policy on the inputs of a job (see raw.py), on libtorch.
+// run_policy MODEL: a TorchScript policy on libtorch, for jobs on standard input (see raw.py).
 #include <ATen/Parallel.h>
 #include <torch/script.h>
 
@@ -41,22 +41,29 @@ std::string dtype_name(torch::ScalarType type) {
   }
 }
 
-}  // namespace
+torch::ScalarType dtype_of(const std::string& name) {
+  if (name == "float32") return torch::kFloat32;
+  if (name == "int32") return torch::kInt32;
+  if (name == "bool") return torch::kBool;
+  throw std::runtime_error("policies take no " + name);
+}
 
-int main(int argc, char** argv) try {
-  if (argc != 2) throw std::runtime_error("usage: run_policy JOB");
-  const std::string folder = argv[1];
+// The inputs of a job, in its order, which is the order of the policy's arguments.
+std::vector<torch::jit::IValue> inputs_of(const std::string& folder, const std::string& job) {
+  std::vector<torch::jit::IValue> inputs;
+  std::regex entry("\"shape\": \\[([^\\]]*)\\], \"dtype\": \"(\\w+)\", \"file\": \"(\\w+)\"");
+  for (std::sregex_iterator it(job.begin(), job.end(), entry), end; it != end; ++it) {
+    std::vector<int64_t> shape;
+    for (const auto& n : words((*it)[1])) shape.push_back(std::stoll(n));
+    std::string bytes = slurp(folder + "/" + (*it)[3].str());
+    inputs.push_back(torch::from_blob(bytes.data(), shape, dtype_of((*it)[2])).clone());
+  }
+  return inputs;
+}
+
+void answer(torch::jit::script::Module& policy, const std::string& folder) {
   const std::string job = slurp(folder + "/job.json");
-
-  std::vector<int64_t> shape;
-  for (const auto& n : words(match(job, "\"shape\": \\[([^\\]]*)\\]"))) shape.push_back(std::stoll(n));
-  std::string bytes = slurp(folder + "/in0");
-  torch::Tensor observation = torch::from_blob(bytes.data(), shape, torch::kFloat32);
-
-  at::set_num_threads(1);
-  torch::NoGradGuard no_grad;
-  torch::jit::script::Module policy = torch::jit::load(match(job, "\"model\": \"([^\"]*)\""));
-  const auto answers = policy.forward({observation}).toTuple();
+  const auto answers = policy.forward(inputs_of(folder, job)).toTuple();
   const std::vector<std::string> names = words(match(job, "\"outputs\": \\[([^\\]]*)\\]"));
 
   std::ofstream list(folder + "/outputs.json");
@@ -71,6 +78,19 @@ int main(int argc, char** argv) try {
     list << "]}";
   }
   list << "]";
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  if (argc != 2) throw std::runtime_error("usage: run_policy MODEL");
+  at::set_num_threads(1);
+  torch::NoGradGuard no_grad;
+  torch::jit::script::Module policy = torch::jit::load(argv[1]);
+  for (std::string folder; std::getline(std::cin, folder);) {
+    answer(policy, folder);
+    std::cout << "done" << std::endl;
+  }
   return 0;
 } catch (const std::exception& error) {
   std::cerr << "error: " << error.what() << "\n";

@@ -1,17 +1,16 @@
-// node tfjs.mjs TOOLCHAIN JOB: a TensorFlow.js graph model on the inputs of a job (see raw.py).
+// node tfjs.mjs TOOLCHAIN MODEL: a TensorFlow.js graph model, for jobs on standard input (see raw.py).
 import fs from "node:fs";
 import path from "node:path";
 import { createRequire } from "node:module";
-import { readJob, writeOutputs } from "./exchange.mjs";
+import { answerJobs } from "./exchange.mjs";
 
-const [toolchain, folder] = process.argv.slice(2);
+const [toolchain, file] = process.argv.slice(2);
 const tf = createRequire(path.join(toolchain, "package.json"))("@tensorflow/tfjs");
-const job = readJob(folder);
 
 // Node's fetch reads no files, so the artifact is handed over as TensorFlow.js's own in-memory form.
-const model = JSON.parse(fs.readFileSync(job.model, "utf8"));
+const model = JSON.parse(fs.readFileSync(file, "utf8"));
 const shards = model.weightsManifest.flatMap((group) => group.paths);
-const weights = Buffer.concat(shards.map((shard) => fs.readFileSync(path.join(path.dirname(job.model), shard))));
+const weights = Buffer.concat(shards.map((shard) => fs.readFileSync(path.join(path.dirname(file), shard))));
 const artifacts = {
   ...model,
   weightSpecs: model.weightsManifest.flatMap((group) => group.weights),
@@ -20,15 +19,13 @@ const artifacts = {
 
 await tf.setBackend("cpu");
 const policy = await tf.loadGraphModel(tf.io.fromMemory(artifacts));
-const answers = policy.predict(
-  Object.fromEntries(job.inputs.map(({ name, shape, dtype, values }) => [name, tf.tensor(values, shape, dtype)])),
-);
-writeOutputs(
-  folder,
-  Object.entries(answers).map(([name, tensor]) => ({
+await answerJobs((inputs) => {
+  const feeds = inputs.map(({ name, shape, dtype, values }) => [name, tf.tensor(values, shape, dtype)]);
+  const answers = policy.predict(Object.fromEntries(feeds));
+  return Object.entries(answers).map(([name, tensor]) => ({
     name,
     shape: tensor.shape,
     dtype: tensor.dtype,
     values: tensor.dataSync(),
-  })),
-);
+  }));
+});

@@ -199,16 +199,20 @@ def _compare(home: Path, hop: Hop, ran: Path, before: Path | None, limits: Toler
 
     about = json.loads((home / OBSERVATIONS / "about.json").read_text(encoding="utf-8"))
     episodes = ran / "episodes.json"
+    observations = arrays(home / OBSERVATIONS / "observations.npz")
+    contract = contracts.load(home / hop.kind)
+    if contract["states"]:  # sequences, one after the other
+        observations = {name: values.reshape(-1, *values.shape[2:]) for name, values in observations.items()}
     verdict = checks.compare(
         arrays(home / OBSERVATIONS / "reference.npz"),
         arrays(ran / "outputs.npz"),
-        contracts.load(home / hop.kind),
+        contract,
         limits,
         samples=about["samples"],
         returns=json.loads(episodes.read_text(encoding="utf-8")) if episodes.is_file() else None,
         previous=arrays(before / "outputs.npz") if before and (before / "outputs.npz").is_file() else None,
+        inputs=observations,
     )
-    observations = arrays(home / OBSERVATIONS / "observations.npz")
     for found in verdict.figures.get("outputs", {}).values():
         found["observation"] = {name: values[found["worst"]].ravel().tolist() for name, values in observations.items()}
     verdict.figures["compared_with"] = f"predict(deterministic=True) of stable-baselines3, on {about['origin']}"
