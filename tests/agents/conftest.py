@@ -6,12 +6,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from .making import CASES, Tiny
+from .tripwires import Tripwire
 
 ZOO = Path(__file__).resolve().parents[2].parent / "shared" / "zoo"
 
@@ -42,31 +42,6 @@ def a_tiny_agent(request: pytest.FixtureRequest, made: Callable[[str], Tiny]) ->
 @pytest.fixture(scope="session")
 def a_tiny_ppo_agent(made: Callable[[str], Tiny]) -> Tiny:
     return made("ppo_normalized")
-
-
-class Tripwire:
-    """Python's audit events while it is set: imports, files, processes, code."""
-
-    def __init__(self) -> None:
-        self.events: list[str] = []
-        self.granted = ""
-        self.armed = False
-
-    def __call__(self, event: str, args: tuple[Any, ...]) -> None:
-        if self.armed and not (event == "open" and str(args[0]) == self.granted):
-            self.events.append(f"{event} {args[0] if args and isinstance(args[0], str) else ''}")
-
-    def set(self, granted: object = "") -> Tripwire:
-        self.granted = str(granted)
-        return self
-
-    def __enter__(self) -> Tripwire:
-        self.events.clear()
-        self.armed = True
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.armed = False
 
 
 _TRIPWIRE = Tripwire()
