@@ -133,7 +133,8 @@ def _decisions(
 ) -> dict[str, Any]:
     """Equal decisions, and those that differ only where the two best choices are within the tolerance.
 
-    An action of several decisions is equal if all are, and excused if each that differs is.
+    An action of several decisions is equal if all are, and excused if each that differs is; ``share`` counts
+    single decisions.
     """
     import numpy as np
 
@@ -151,7 +152,7 @@ def _decisions(
         "excused": int(changed.sum()) - len(wrong),
         "wrong": len(wrong),
         "first_wrong": int(wrong[0]) if len(wrong) else None,
-        "share": float((~changed).mean()),
+        "share": float((~differ).mean()),
         "smallest_gap": smallest if math.isfinite(smallest) else None,
     }
 

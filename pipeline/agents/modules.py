@@ -122,19 +122,26 @@ class Positive(nn.Module):
 
 
 class OneHot(nn.Module):
-    """Indices [batch] or [batch, groups], int32 -> [batch, sum(sizes)], float32: 1 where the index is."""
+    """Indices [batch] or [batch, groups], int32 -> [batch, sum(sizes)], float32: 1 where the index is.
+
+    Each index is spread over its group's columns by a product with ones and zeros, which is exact: for a Gather
+    onnx-tf puts an Assert into the graph, which TensorFlow.js does not have.
+    """
 
     def __init__(self, sizes: list[int]) -> None:
         super().__init__()
-        self.column: torch.Tensor
+        self.spread: torch.Tensor | None
         self.index: torch.Tensor
-        column = [group for group, size in enumerate(sizes) for _ in range(size)]
-        self.register_buffer("column", torch.tensor(column))
-        self.register_buffer("index", torch.tensor([i for size in sizes for i in range(size)], dtype=torch.int32))
-        self.single = len(sizes) == 1
+        ones = [torch.ones(1, size) for size in sizes]
+        self.register_buffer("spread", torch.block_diag(*ones) if len(sizes) > 1 else None)
+        index = torch.tensor([i for size in sizes for i in range(size)])
+        self.register_buffer("index", index.to(torch.int32 if self.spread is None else torch.float32))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        spread = x.reshape(-1, 1) if self.single else torch.index_select(x, 1, self.column)
+        if self.spread is None:
+            spread = x.reshape(-1, 1)
+        else:
+            spread = torch.matmul(x.to(torch.float32), self.spread)
         return (spread == self.index).to(torch.float32)
 
 

@@ -61,7 +61,18 @@ def read(agent: Agent, home: Path) -> Step:
         pkl = home / before / "vecnormalize.pkl"
         return {"zip": str(home / before / "agent.zip"), "vecnormalize": str(pkl) if pkl.is_file() else "none"}
 
-    settings = {"agent": agent.name, "algorithm": agent.algorithm, "outputs": sorted(agent.outputs)}
+    settings = {
+        "agent": agent.name,
+        "outputs": sorted(agent.outputs),
+        "stochastic": agent.stochastic,
+        "frame_stack": agent.environment.frame_stack,
+        "opened": {
+            "algorithm": agent.algorithm,
+            "images": agent.images,
+            "trust": agent.trust,
+            "import_allowed": agent.import_allowed,
+        },
+    }
 
     def key() -> dict[str, Any]:
         inputs = {
@@ -74,7 +85,11 @@ def read(agent: Agent, home: Path) -> Step:
         making.job(agent, "torch", {"do": "read", "target": str(staged), "settings": {**settings, **given()}}, log)
 
     after = () if agent.zip else (before,)
-    says = "read the archive without executing it"
+    says = (
+        "open the archive with SB3's own loader, which executes it"
+        if agent.trust
+        else ("read the archive without executing it")
+    )
     place = home / SOURCE
     return making.folder_step(agent, home, place, SOURCE, says, after=after, needs=("torch",), key=key, make=make)
 
@@ -83,10 +98,15 @@ def observe(agent: Agent, home: Path, name: str) -> Step:
     """sb3 -> ``observations/`` or ``calibration/``: observations, and what ``predict`` answers."""
     source = home / SOURCE
     chosen = agent.observations if name == OBSERVATIONS else agent.calibration
-    settings = {"edges": 0, **dataclasses.asdict(chosen), "environment": dataclasses.asdict(agent.environment)}
+    settings = {
+        "edges": 0,
+        **dataclasses.asdict(chosen),
+        "calibration": name == CALIBRATION,
+        "environment": dataclasses.asdict(agent.environment),
+    }
 
     def key() -> dict[str, Any]:
-        code = fingerprint.code("pipeline.agents.jobs")
+        code = fingerprint.code("pipeline.agents.observing")
         return making.key_of(agent, "torch", code, settings, source=making.files(source))
 
     def make(staged: Path, log: Path) -> None:
