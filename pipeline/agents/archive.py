@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
 import json
 import re
 from dataclasses import dataclass
@@ -50,9 +51,9 @@ def algorithm_of(path: Path) -> str:
 
     :raises SlipwayError: as :func:`read`
     """
-    members = zips.members(path.read_bytes(), path.name, zips.MAX_MEMBERS)
-    data = _json(members.get("data", b""))
-    return _algorithm(_policy_class(_field(data, "policy_class") if "policy_class" in data else None), data)
+    members = zips.members(content(path), path.name, zips.MAX_MEMBERS, MEMBERS)
+    data = parsed(members.get("data", b""))
+    return _algorithm(_policy_class(field(data, "policy_class") if "policy_class" in data else None), data)
 
 
 def read(path: Path, lenient: bool = False) -> Archive:
@@ -63,19 +64,34 @@ def read(path: Path, lenient: bool = False) -> Archive:
     :raises SlipwayError: :class:`errors.AgentFileDamaged`, :class:`errors.NotAnAgent`,
         :class:`errors.PickleRefused` or :class:`errors.WeightsUnfit`
     """
+    import torch
+
+    def made(tensor: tensors.Tensor) -> torch.Tensor:
+        held = torch.frombuffer(bytearray(tensor.storage), dtype=getattr(torch, tensor.dtype))
+        return held.as_strided(tensor.shape, tensor.strides, tensor.offset).clone()
+
+    opened, weights = outline(path, lenient)
+    return dataclasses.replace(opened, weights={name: made(tensor) for name, tensor in weights.items()})
+
+
+def outline(path: Path, lenient: bool = False) -> tuple[Archive, dict[str, tensors.Tensor]]:
+    """The archive without its weights, and these as they lie in the file: all that :func:`read` checks, without torch.
+
+    :raises SlipwayError: as :func:`read`
+    """
     try:
-        members = zips.members(_content(path), path.name, zips.MAX_MEMBERS, MEMBERS)
+        members = zips.members(content(path), path.name, zips.MAX_MEMBERS, MEMBERS)
         if "data" not in members or "policy.pth" not in members:
             missing = "data" if "data" not in members else "policy.pth"
             raise errors.NotAnAgent(f"{path.name} has no member '{missing}': not a Stable-Baselines3 agent")
-        data = _json(members["data"])
+        data = parsed(members["data"])
         try:
-            fields = {name: _field(data, name) for name in ("policy_class", "observation_space", "action_space")}
-            kwargs = _field(data, "policy_kwargs", pickles.ANY if lenient else pickles.ALLOWED)
+            fields = {name: field(data, name) for name in ("policy_class", "observation_space", "action_space")}
+            kwargs = field(data, "policy_kwargs", pickles.ANY if lenient else pickles.ALLOWED)
         except KeyError as missing_key:
             raise errors.NotAnAgent(f"member data has no {missing_key}: not a Stable-Baselines3 agent") from None
         policy_class = _policy_class(fields["policy_class"])
-        return Archive(
+        opened = Archive(
             algorithm=_algorithm(policy_class, data),
             policy_class=policy_class,
             policy_kwargs=_mapping(kwargs),
@@ -83,13 +99,15 @@ def read(path: Path, lenient: bool = False) -> Archive:
             action_space=records.space(fields["action_space"]),
             settings={key: value for key, value in data.items() if isinstance(value, str | int | float | bool)},
             version=_version(members.get(VERSION, b"unknown")),
-            weights=_weights(members["policy.pth"]),
+            weights={},
         )
+        return opened, tensors.read(members["policy.pth"])
     except errors.SlipwayError as error:
         raise error.at(file=path) from None
 
 
-def _content(path: Path) -> bytes:
+def content(path: Path) -> bytes:
+    """Its bytes, if they are not too many."""
     try:
         if path.stat().st_size > zips.MAX_UNPACKED:
             raise errors.NotAnAgent(f"{path.name} has {path.stat().st_size:,} bytes; the limit is 1 GiB")
@@ -118,7 +136,8 @@ def _mapping(kwargs: object) -> dict[str, Any]:
     return kwargs
 
 
-def _json(text: bytes) -> dict[str, Any]:
+def parsed(text: bytes) -> dict[str, Any]:
+    """The member ``data``."""
     if len(text) > MAX_DATA:
         raise errors.NotAnAgent(f"member data has {len(text):,} bytes; the limit is {MAX_DATA >> 20} MiB")
     try:
@@ -131,7 +150,7 @@ def _json(text: bytes) -> dict[str, Any]:
     return data
 
 
-def _field(data: dict[str, Any], key: str, allowed: frozenset[tuple[str, str]] = pickles.ALLOWED) -> Any:
+def field(data: dict[str, Any], key: str, allowed: frozenset[tuple[str, str]] = pickles.ALLOWED) -> Any:
     """One field of ``data``: plain JSON, or the records of its pickle."""
     value = data[key]
     if not isinstance(value, dict) or ":serialized:" not in value:
@@ -157,14 +176,3 @@ def _algorithm(policy_class: str, data: dict[str, Any]) -> str:
     contrib = {"maskable": "MaskablePPO", "recurrent": "RecurrentPPO", "crossq": "CrossQ"}
     part = policy_class.split(".")[-3]
     return contrib.get(part, part.upper())
-
-
-def _weights(pth: bytes) -> dict[str, torch.Tensor]:
-    """The state_dict."""
-    import torch
-
-    def tensor(found: tensors.Tensor) -> torch.Tensor:
-        held = torch.frombuffer(bytearray(found.storage), dtype=getattr(torch, found.dtype))
-        return held.as_strided(found.shape, found.strides, found.offset).clone()
-
-    return {name: tensor(found) for name, found in tensors.read(pth).items()}
