@@ -8,8 +8,10 @@ from pipeline.tasks import Task
 
 tasks.stop_on_signals()
 CONFIGS, ARTIFACTS = tasks.settings()
-AGENTS, REFUSED = tasks.load(CONFIGS)
+BASELINE = tasks.baseline()
+AGENTS, REFUSED = tasks.load(CONFIGS, ARTIFACTS)
 Reporter.root, Reporter.agents, Reporter.refused = ARTIFACTS, AGENTS, [name for name, _ in REFUSED]
+Reporter.survey = bool(tasks.surveyed())
 
 DOIT_CONFIG = {
     "default_tasks": [agent.name for agent in AGENTS] + [task["basename"] for task in tasks.for_refused(REFUSED)],
@@ -25,13 +27,13 @@ DOIT_CONFIG = {
 
 def task_agents() -> Iterator[Task]:
     """Every agent with its steps."""
-    yield from tasks.for_agents(AGENTS, ARTIFACTS)
+    yield from tasks.for_agents(AGENTS, ARTIFACTS, BASELINE)
     yield from tasks.for_refused(REFUSED)
 
 
 def task_kinds() -> Iterator[Task]:
     """Every kind of artifact, for all agents."""
-    yield from tasks.for_kinds(AGENTS)
+    yield from tasks.for_kinds(AGENTS, BASELINE)
 
 
 def task_train() -> Iterator[Task]:

@@ -108,6 +108,10 @@ class AgentNameUnfit(SlipwayError):
     remedy = "Rename the config: its file name is the agent's name"
 
 
+class FolderUnfit(SlipwayError):
+    remedy = "Name a folder that holds agents' archives: ./doit folder=PATH"
+
+
 # --- the agent -------------------------------------------------------------------------------------
 
 

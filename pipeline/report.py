@@ -119,13 +119,18 @@ def table(out: Any, agents: list[Agent], root: Path, failed: set[str], blocked: 
     rows = [["", *(hop.kind for hop in hops)]]
     for agent in agents:
         before = [name for name in (*BEFORE, "calibration") if f"{agent.name}:{name}" in failed]
-        cells = [_cell(agent, root, hop, failed, blocked) for hop in hops]
+        cells = [cell_of_run(agent, root, hop, failed, blocked) for hop in hops]
         rows.append([agent.name, *([f"✗ {before[0]}", *cells[1:]] if before else cells)])
     width = shutil.get_terminal_size().columns if hasattr(out, "isatty") and out.isatty() else 1000
     out.write("\n" + _fitted(rows, width) + "\n")
     for name in refused:
         out.write(f"{name}  ✗ its config is refused\n")
     out.write(f"\n{LEGEND}\n")
+    reasons(out, agents, root)
+
+
+def reasons(out: Any, agents: list[Agent], root: Path) -> None:
+    """Write why what was not run was not, each reason once."""
     for reason in sorted({reason for agent in agents for reason in _absences(agent, root)}):
         out.write(f"– not run: {reason}\n")
 
@@ -136,19 +141,19 @@ def _fitted(rows: list[list[str]], width: int) -> str:
     marks = [[text.partition(" ")[0] if row and column else text for column, text in enumerate(line)]
              for row, line in enumerate(columns)]  # fmt: skip
     for shape in (rows, columns):
-        text = _aligned(shape)
+        text = aligned(shape)
         if max(map(len, text.split("\n"))) <= width:
             return text
-    return _aligned(marks)
+    return aligned(marks)
 
 
-def _aligned(rows: list[list[str]]) -> str:
+def aligned(rows: list[list[str]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _cell(agent: Agent, root: Path, hop: Hop, failed: set[str], blocked: set[str]) -> str:
+def cell_of_run(agent: Agent, root: Path, hop: Hop, failed: set[str], blocked: set[str]) -> str:
     """What this run found; an old verdict of a step that was not reached is no finding."""
     start = f"{agent.name}:{hop.kind}:"
     if any(name.startswith(start) for name in failed):

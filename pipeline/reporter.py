@@ -7,8 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts, errors, report
+from pipeline import artifacts, errors, report, survey
 from pipeline.spec import Agent
+from pipeline.steps import documented
 
 PASSED_THROUGH = 2  # doit's verbosity of a task whose own output is the progress
 
@@ -16,21 +17,24 @@ PASSED_THROUGH = 2  # doit's verbosity of a task whose own output is the progres
 class Reporter:
     """A doit reporter (its duck type: doit 0.37, ``doit/reporter.py``).
 
-    ``root``, ``agents`` and ``refused`` are set by dodo.py: the artifacts folder, the agents, and the names of
-    the configs that are refused.
+    ``root``, ``agents``, ``refused`` and ``survey`` are set by dodo.py: the artifacts folder, the agents, the names
+    of the configs that are refused, and whether the agents are a folder's.
     """
 
     desc = "Slipway's lines and table"
     root: Path
     agents: list[Agent]
     refused: list[str]
+    survey = False
 
     def __init__(self, outstream: Any, options: dict[str, Any]) -> None:
         self.out = outstream
         self.screen = report.Screen(outstream)
         self.started: dict[str, float] = {}
+        self.spent: dict[str, float] = {}
         self.selected: set[str] = set()
-        self.failed: set[str] = set()
+        self.kinds: set[str] = set()
+        self.failed: dict[str, str] = {}
         self.blocked: set[str] = set()
         self.ran = 0
 
@@ -52,6 +56,9 @@ class Reporter:
                 seen.add(name)
                 waiting += tasks[name].task_dep
         self.selected = {name.partition(":")[0] for name in seen}
+        self.kinds = {name.split(":")[1] for name in seen if ":" in name}
+        if documented.DOCUMENTED in self.kinds:
+            self.out.write("baseline=yes: SB3's own load executes what the pickles of the archives hold\n")
 
     def execute_task(self, task: Any) -> None:
         if task.actions:
@@ -67,20 +74,27 @@ class Reporter:
         if type(fail_info).__name__ == "UnmetDependency":
             self.blocked.add(task.name)
             return
-        self.failed.add(task.name)
         ours = type(fail_info).__name__ == "TaskFailed"
-        self._end(task, "FAILED", fail_info.message if ours else fail_info.get_msg())
+        self.failed[task.name] = fail_info.message if ours else fail_info.get_msg()
+        self._end(task, "FAILED", self.failed[task.name])
 
     def _end(self, task: Any, word: str, text: str = "") -> None:
         begun = self.started.pop(task.name, None)
         if begun is not None:
-            self.screen.end(task.name, word, time.monotonic() - begun, text)
+            seconds = time.monotonic() - begun
+            agent = task.name.partition(":")[0]
+            self.spent[agent] = self.spent.get(agent, 0.0) + seconds
+            self.screen.end(task.name, word, seconds, text)
 
     def complete_run(self) -> None:
         self.screen.close()
         shown = [agent for agent in self.agents if agent.name in self.selected]
         refused = [name for name in self.refused if name in self.selected]
-        report.table(self.out, shown, self.root, self.failed, self.blocked, refused)
+        if self.survey and shown:
+            ran = survey.Ran(self.failed, self.blocked, self.kinds, self.spent)
+            survey.table(self.out, shown, self.root, ran)
+        else:
+            report.table(self.out, shown, self.root, set(self.failed), self.blocked, refused)
         reached = [name for name in self.blocked if name.count(":") > 1]
         report.closing(self.out, self.ran, len(self.failed), len(reached), time.monotonic() - self.begun)
         self.lock.__exit__(None, None, None)

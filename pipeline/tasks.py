@@ -13,10 +13,10 @@ from typing import Any
 
 from doit.exceptions import TaskFailed
 
-from pipeline import config, errors, processes, steps, toolchains
+from pipeline import config, errors, folder, processes, steps, toolchains
 from pipeline.hops import HOPS, KINDS, wanted
 from pipeline.spec import Agent
-from pipeline.steps import of_hop
+from pipeline.steps import documented, of_hop
 from pipeline.steps.making import Step
 from pipeline.toolchains import making
 
@@ -24,7 +24,7 @@ Task = dict[str, Any]
 
 ROOT = toolchains.ROOT
 CORES = min(os.cpu_count() or 1, 8)
-RESERVED = ("toolchains", "train", "test", "lint", "bench", "sb3", "observations", "calibration", *KINDS)
+RESERVED = ("toolchains", "train", "test", "lint", "bench", "documented", "sb3", "observations", "calibration", *KINDS)
 
 
 def guarded(act: Callable[[], None]) -> Callable[[], TaskFailed | None]:
@@ -40,8 +40,13 @@ def guarded(act: Callable[[], None]) -> Callable[[], TaskFailed | None]:
     return action
 
 
-def load(configs: Path) -> tuple[list[Agent], list[tuple[str, errors.SlipwayError]]]:
-    """The agents of a folder, and the configs that are refused, each with its error."""
+def load(configs: Path, artifacts: Path) -> tuple[list[Agent], list[tuple[str, errors.SlipwayError]]]:
+    """The agents of ``folder=``, or else of the configs; and the configs that are refused, each with its error."""
+    if surveyed():
+        try:
+            return folder.scan(ROOT / Path(surveyed()).expanduser(), artifacts, RESERVED), []
+        except errors.SlipwayError as error:
+            sys.exit(str(error))
     agents: list[Agent] = []
     refused: list[tuple[str, errors.SlipwayError]] = []
     found = config.paths(configs)
@@ -57,11 +62,11 @@ def load(configs: Path) -> tuple[list[Agent], list[tuple[str, errors.SlipwayErro
     return agents, refused
 
 
-def for_agents(agents: list[Agent], root: Path) -> Iterator[Task]:
+def for_agents(agents: list[Agent], root: Path, baseline: bool) -> Iterator[Task]:
     """Every agent with its steps; ``AGENT:KIND`` does all of a kind."""
     for agent in agents:
         yield {"basename": agent.name, "name": None, "doc": _describe(agent)}
-        for step in steps.steps(agent, root):
+        for step in steps.steps(agent, root, baseline):
             yield _for_step(agent, step)
         for hop in wanted(agent.targets):
             names = [f"{agent.name}:{name}" for name in of_hop.checks_of(hop.kind)]
@@ -102,8 +107,10 @@ def for_refused(refused: list[tuple[str, errors.SlipwayError]]) -> Iterator[Task
         yield {"basename": basename, "doc": "its config is refused", "actions": [guarded(refuse)], "meta": meta}
 
 
-def for_kinds(agents: list[Agent]) -> Iterator[Task]:
-    """One task a kind, for every agent: together they read as a map of the chain."""
+def for_kinds(agents: list[Agent], baseline: bool) -> Iterator[Task]:
+    """One task a kind, for every agent: together they read as a map of the chain. Beside it, where asked for, the
+    baseline.
+    """
     every = [a.name for a in agents]
     yield {"basename": "sb3", "doc": ".zip → sb3: read without executing", "actions": None,
            "task_dep": [f"{name}:sb3" for name in every]}  # fmt: skip
@@ -118,6 +125,9 @@ def for_kinds(agents: list[Agent]) -> Iterator[Task]:
             "actions": None,
             "task_dep": [f"{name}:{hop.kind}" for name in having],
         }
+    if baseline:
+        yield {"basename": "documented", "doc": "what SB3's own export guide makes of the archives", "actions": None,
+               "task_dep": [f"{name}:{documented.ANSWER}" for name in every]}  # fmt: skip
 
 
 def for_toolchains() -> Iterator[Task]:
@@ -177,6 +187,25 @@ def program(doc: str, calls: list[list[str]], after: tuple[str, ...]) -> Task:
         "verbosity": 2,
         "meta": {"agent": "", "step": ""},
     }
+
+
+def surveyed() -> str:
+    """The folder whose archives are built instead of the configs: ``./doit folder=…``; "" where there is none."""
+    from doit import get_var
+
+    found: str = get_var("folder", "")
+    return found
+
+
+def baseline() -> bool:
+    """Whether the folder's table compares with SB3's own export guide: ``./doit folder=… baseline=yes``."""
+    from doit import get_var
+
+    asked = get_var("baseline", "no")
+    if asked not in ("yes", "no") or (asked == "yes" and not surveyed()):
+        what, remedy = "baseline is yes or no, and goes with folder", "Run ./doit folder=PATH baseline=yes"
+        sys.exit(str(errors.ConfigWrongValue(what, found=asked, remedy=remedy)))
+    return bool(asked == "yes")
 
 
 def settings() -> tuple[Path, Path]:

@@ -88,6 +88,20 @@ def observe(job: dict[str, Any]) -> None:
     observing.observe(Path(job["source"]), Path(job["target"]), job["settings"])
 
 
+def document(job: dict[str, Any]) -> None:
+    """Load and export as SB3's own guide says."""
+    from pipeline.agents import documented
+
+    documented.export(Path(job["source"]), Path(job["target"]), job["settings"])
+
+
+def document_answer(job: dict[str, Any]) -> None:
+    """Run what the guide exported, and hold it to the reference."""
+    from pipeline.agents import documented
+
+    documented.answer(Path(job["source"]), Path(job["target"]), job["settings"])
+
+
 def evaluate(job: dict[str, Any]) -> None:
     """Closed-loop episodes; the artifact answers from a process of its own toolchain."""
     from pipeline.agents import jobs
@@ -97,7 +111,8 @@ def evaluate(job: dict[str, Any]) -> None:
         jobs.evaluate(Path(job["source"]), Path(job["target"]), answer, job["settings"])
 
 
-JOBS = {function.__name__: function for function in (convert, run, fetch, read, train, observe, evaluate)}
+_JOBS = (convert, run, fetch, read, train, observe, evaluate, document, document_answer)
+JOBS = {function.__name__: function for function in _JOBS}
 
 
 def _load(job: dict[str, Any], contract: dict[str, Any]) -> contracts.Run:

@@ -20,12 +20,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PIPELINE = ROOT / "pipeline"
 FLOORS = (
     ("spec", "errors", "contract", "fingerprint"),
-    ("config", "artifacts", "toolchains", "hops", "runtimes"),
+    ("config", "folder", "artifacts", "toolchains", "hops", "runtimes"),
     ("agents", "hops.", "runtimes."),
     ("checks", "worker"),
     ("processes",),
     ("steps",),
-    ("report", "reporter", "tasks"),
+    ("report", "survey", "reporter", "tasks"),
 )
 HEAVY = {"torch", "tensorflow", "onnx", "onnx_tf", "tensorflowjs", "stable_baselines3", "gymnasium", "numpy"}
 HEAVY |= {"onnxruntime", "ai_edge_litert", "safetensors", "sb3_contrib", "jax"}

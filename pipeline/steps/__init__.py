@@ -11,14 +11,15 @@ from pathlib import Path
 from pipeline.hops import wanted
 from pipeline.runtimes import RUNTIMES
 from pipeline.spec import Agent
-from pipeline.steps import of_agent, of_hop
+from pipeline.steps import documented, of_agent, of_hop
 from pipeline.steps.making import Step
 
 
-def steps(agent: Agent, root: Path) -> list[Step]:
+def steps(agent: Agent, root: Path, baseline: bool = False) -> list[Step]:
     """All steps of an agent, in order.
 
     :param root: the artifacts folder
+    :param baseline: with those that follow SB3's own export guide; they execute the archive's pickles
     """
     home = root / agent.name
     hops = wanted(agent.targets)
@@ -33,6 +34,8 @@ def steps(agent: Agent, root: Path) -> list[Step]:
         found.append(of_hop.convert(agent, home, hop))
         for name in hop.runtimes:
             found += [of_hop.run(agent, home, hop, RUNTIMES[name]), of_hop.check(agent, home, hop, name)]
+    if baseline:
+        found += documented.steps(agent, home)
     return found
 
 
