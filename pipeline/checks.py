@@ -25,6 +25,7 @@ def compare(
     returns: Mapping[str, list[float]] | None = None,
     previous: Arrays | None = None,
     inputs: Arrays | None = None,
+    draws: Arrays | None = None,
 ) -> Verdict:
     """The verdict on one artifact in one runtime.
 
@@ -37,10 +38,12 @@ def compare(
     :param returns: closed-loop returns of "source", "artifact" and "random" over the same seeds
     :param previous: the answers of the artifact that this one was made from, for the report
     :param inputs: what was answered, by name; only an ``action_mask`` matters here
+    :param draws: of a stochastic policy, what SB3 drew: ``rows``, and ``actions`` [rows, draws, ...]
     """
     wrong = _misfit(reference, outputs, contract)
     if wrong:
         return Verdict("failed", wrong)
+    drawn = _distributions(outputs, contract, inputs or {}, draws) if draws is not None else {}
     judged = slice(None) if isinstance(limits, Tolerance) else slice(samples)
     reference = {name: values[judged] for name, values in reference.items()}
     outputs = {name: values[judged] for name, values in outputs.items()}
@@ -58,6 +61,8 @@ def compare(
     discrete = contract["action_space"]["type"] != "Box"
     if discrete:
         figures["decisions"] = _decisions(reference, outputs, contract, limits, inputs)
+    if drawn:
+        figures["distribution"] = drawn
     if isinstance(limits, Tolerance):
         reasons = _beyond_tolerance(figures, limits, discrete)
     else:
@@ -160,6 +165,12 @@ def _decisions(
 def _beyond_tolerance(figures: dict[str, Any], limits: Tolerance, discrete: bool) -> list[str]:
     figures["tolerance"] = {"absolute": limits.absolute, "relative": limits.relative}
     reasons = []
+    drawn = figures.get("distribution")
+    if drawn and not drawn["distance"] <= drawn["limit"]:
+        reasons.append(
+            f"what is drawn differs from SB3's draws: Kolmogorov-Smirnov distance {drawn['distance']:.3f} > "
+            f"{drawn['limit']:.3f} over {drawn['draws']} draws"
+        )
     for name, found in figures["outputs"].items():
         if discrete and name == "action":
             decided = figures["decisions"]
@@ -173,6 +184,49 @@ def _beyond_tolerance(figures: dict[str, Any], limits: Tolerance, discrete: bool
                 f"(expected {_few(found['expected'])}, found {_few(found['found'])})"
             )
     return reasons
+
+
+def _distributions(
+    outputs: Arrays, contract: Mapping[str, Any], inputs: Arrays, draws: Arrays
+) -> dict[str, Any]:
+    """How far apart what the contract's sampler draws and what SB3 draws are distributed.
+
+    :return: the largest two-sample Kolmogorov-Smirnov distance over rows and dimensions of the action, and what
+        it may be at a significance of 1e-5; {} where the artifact lacks a parameter of the distribution
+    """
+    import numpy as np
+
+    told = contract.get("distribution")
+    if not told or not {told.get("log_std", "action"), contract["decision"]} <= set(outputs):
+        return {}
+    rows, actions = draws["rows"], draws["actions"]
+    count = actions.shape[1]
+    ours = contracts.sample(
+        contract,
+        {name: np.repeat(values[rows], count, axis=0) for name, values in outputs.items()},
+        {name: np.repeat(values[rows], count, axis=0) for name, values in inputs.items()},
+        seed=0,
+    )
+    # In steps of a thousandth of the range: a saturated action that differs in its last bit differs in nothing.
+    span = contracts.action_range(contract["action_space"])
+    grain = 1.0 if span is None else span / 1000
+    theirs, ours = (np.round(values.reshape(len(rows), count, -1) / grain) for values in (actions, ours))
+    apart = [
+        _kolmogorov_smirnov(theirs[row, :, part], ours[row, :, part])
+        for row in range(len(rows))
+        for part in range(theirs.shape[2])
+    ]
+    limit = math.sqrt(math.log(2 / 1e-5) / 2) * math.sqrt(2 / count)
+    return {"draws": count, "observations": len(rows), "distance": max(apart), "limit": limit}
+
+
+def _kolmogorov_smirnov(one: np.ndarray, other: np.ndarray) -> float:
+    """The largest distance between two empirical distribution functions."""
+    import numpy as np
+
+    at = np.concatenate([one, other])
+    shares = [np.searchsorted(np.sort(values), at, side="right") / len(values) for values in (one, other)]
+    return float(np.abs(shares[0] - shares[1]).max())
 
 
 def _few(values: list[float]) -> str:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pipeline import contract as contracts
 from pipeline.hops import HOPS, wanted
 from pipeline.spec import Agent, Hop, Verdict
 from pipeline.steps import of_hop
@@ -130,9 +131,12 @@ def table(out: Any, agents: list[Agent], root: Path, failed: set[str], blocked: 
 
 
 def reasons(out: Any, agents: list[Agent], root: Path) -> None:
-    """Write why what was not run was not, each reason once."""
+    """Write why what was not run was not, each reason once, and what the agents' contracts warn of."""
     for reason in sorted({reason for agent in agents for reason in _absences(agent, root)}):
         out.write(f"– not run: {reason}\n")
+    for agent in agents:
+        for warning in _warnings(root / agent.name / "sb3"):
+            out.write(f"! {agent.name}: {warning}\n")
 
 
 def _fitted(rows: list[list[str]], width: int) -> str:
@@ -166,6 +170,14 @@ def cell_of_run(agent: Agent, root: Path, hop: Hop, failed: set[str], blocked: s
 def _failed_figure(agent: Agent, root: Path, hop: Hop) -> str:
     found = [verdict for _, verdict in verdicts(agent, root, hop) if verdict is not None]
     return next((figure(verdict) for verdict in found if verdict.status == "failed"), "")
+
+
+def _warnings(artifact: Path) -> list[str]:
+    try:
+        warnings: list[str] = contracts.load(artifact)["warnings"]
+    except (OSError, ValueError, KeyError):
+        return []
+    return warnings
 
 
 def _absences(agent: Agent, root: Path) -> list[str]:

@@ -60,7 +60,7 @@ class Hub:
 class Recipe:
     """How to train the agent, when no archive is given (and how the given one was made).
 
-    :param algorithm: name of the algorithm's class in stable_baselines3 ("" means no recipe)
+    :param algorithm: name of the algorithm's class in stable_baselines3 or sb3_contrib ("" means no recipe)
     :param steps: environment steps
     :param seed: for the algorithm and the environments
     :param environments: parallel copies of the environment

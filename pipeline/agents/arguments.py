@@ -136,8 +136,9 @@ def _features(archive: Archive, kwargs: dict[str, Any], held: int) -> tuple[int,
     convolves = several or "Cnn" in archive.policy_class or extractor == "NatureCNN"
     options = kwargs.get("features_extractor_kwargs") or {}
     key, default = ("cnn_output_dim", _CNN_UNITS) if several else ("features_dim", _OLD_CNN_UNITS)
+    images = convolves and any(map(spaces.is_image, spaces.parts(archive.observation_space).values()))
     units = options.get(key, default)
-    if extractor in ("", *EXTRACTORS) and not (type(units) is int and 0 < units <= held):
+    if images and extractor in ("", *EXTRACTORS) and not (type(units) is int and 0 < units <= held):
         what = f"policy_kwargs.features_extractor_kwargs.{key}"
         raise errors.WeightsUnfit(f"{what} does not fit the weights", found=records.plain(units))
     width = asked = 0

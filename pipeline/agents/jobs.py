@@ -76,6 +76,7 @@ def read(target: Path, settings: dict[str, Any]) -> None:
         "policy_class": opened.policy_class,
         "stable_baselines3": opened.version,
         "opened": settings["opened"],
+        "warnings": _warnings(zip_path, pkl, settings["opened"]["trust"]),
         "images": reference.images,
         "source": {name: _sha256(target / name) for name in (ZIP, PKL) if (target / name).is_file()},
         "parameters": exported.parameters(parts),
@@ -99,6 +100,17 @@ def read(target: Path, settings: dict[str, Any]) -> None:
         ],
     }
     contracts.dump(contract, target)
+
+
+def _warnings(zip_path: Path, pkl: Path | None, trust: bool) -> list[str]:
+    """What a user should know of the agent, though it can be built."""
+    found = []
+    if trust:
+        found.append(f"{zip_path.name} was opened with SB3's own loader, which runs the code in its pickles")
+    if pkl and zip_path.stem == "best_model" and "best" not in pkl.stem:
+        # EvalCallback saves the best policy, but not the statistics of that moment.
+        found.append(f"best_model.zip may be older than {pkl.name}: use statistics that were saved at its moment")
+    return found
 
 
 def _sha256(path: Path) -> str:

@@ -133,15 +133,13 @@ class OneHot(nn.Module):
         self.spread: torch.Tensor | None
         self.index: torch.Tensor
         ones = [torch.ones(1, size) for size in sizes]
-        self.register_buffer("spread", torch.block_diag(*ones) if len(sizes) > 1 else None)
+        self.register_buffer("spread", torch.block_diag(*ones) if len(sizes) > 1 else None)  # type: ignore[no-untyped-call]
         index = torch.tensor([i for size in sizes for i in range(size)])
         self.register_buffer("index", index.to(torch.int32 if self.spread is None else torch.float32))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.spread is None:
-            spread = x.reshape(-1, 1)
-        else:
-            spread = torch.matmul(x.to(torch.float32), self.spread)
+        wide = self.spread
+        spread = x.reshape(-1, 1) if wide is None else torch.matmul(x.to(torch.float32), wide)
         return (spread == self.index).to(torch.float32)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import traceback
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from pipeline import errors
 from pipeline.agents import environments
 
 ALGORITHMS = ("A2C", "DDPG", "DQN", "PPO", "SAC", "TD3")
+CONTRIB = ("ARS", "CrossQ", "MaskablePPO", "QRDQN", "RecurrentPPO", "TQC", "TRPO")
 
 
 def train(target: Path, settings: dict[str, Any]) -> None:
@@ -20,22 +22,23 @@ def train(target: Path, settings: dict[str, Any]) -> None:
     :raises SlipwayError: :class:`errors.UnknownAlgorithm`, :class:`errors.EnvironmentMissing` or
         :class:`errors.TrainingFailed`
     """
-    import stable_baselines3
     import torch
     from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
     recipe, environment = settings["recipe"], settings["environment"]
     name = recipe["algorithm"]
-    if name not in ALGORITHMS:
-        close = difflib.get_close_matches(name.upper(), ALGORITHMS, n=1, cutoff=0.5)
+    known = (*ALGORITHMS, *CONTRIB)
+    if name not in known:
+        close = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.5)
         hint = f"; did you mean '{close[0]}'?" if close else ""
-        raise errors.UnknownAlgorithm(f"algorithm '{name}' is unknown{hint}", expected=", ".join(ALGORITHMS))
+        raise errors.UnknownAlgorithm(f"algorithm '{name}' is unknown{hint}", expected=", ".join(known))
     torch.set_num_threads(1)
     venv: VecEnv = DummyVecEnv([lambda: environments.make(environment) for _ in range(recipe["environments"])])
     try:
         if recipe["normalize"]:
             venv = VecNormalize(venv, **recipe["normalize"])
-        model = getattr(stable_baselines3, name)(
+        package = "sb3_contrib" if name in CONTRIB else "stable_baselines3"
+        model = getattr(importlib.import_module(package), name)(
             recipe["policy"], venv, seed=recipe["seed"], device="cpu", **recipe["hyperparameters"]
         )
         model.learn(recipe["steps"])

@@ -37,6 +37,8 @@ def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict
         kept = {contract["decision"], *(state["output"] for state in contract["states"])}
         contract["outputs"] = [output for output in contract["outputs"] if output["name"] in kept]
         contract["inputs"] = exported.inputs_of(reference.parts, part)
+        if "log_std" in contract["distribution"]:  # a core has no such output
+            contract["distribution"] = {}
     names = [output["name"] for output in contract["outputs"]]
     integer = getattr(torch, settings["integer"])
     module = exported.Exported(reference.parts, contract["observation_space"], part, names, integer)

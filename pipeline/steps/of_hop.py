@@ -212,6 +212,7 @@ def _compare(home: Path, hop: Hop, ran: Path, before: Path | None, limits: Toler
         returns=json.loads(episodes.read_text(encoding="utf-8")) if episodes.is_file() else None,
         previous=arrays(before / "outputs.npz") if before and (before / "outputs.npz").is_file() else None,
         inputs=observations,
+        draws=arrays(drawn) if (drawn := home / OBSERVATIONS / "draws.npz").is_file() else None,
     )
     for found in verdict.figures.get("outputs", {}).values():
         found["observation"] = {name: values[found["worst"]].ravel().tolist() for name, values in observations.items()}
