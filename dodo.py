@@ -36,6 +36,20 @@ def task_kinds() -> Iterator[Task]:
     yield from tasks.for_kinds(AGENTS, BASELINE)
 
 
+def task_inspect() -> Task:
+    """Show an archive."""
+    return tasks.about_files("what an archive is, without running it: ./doit inspect FILE… [--json]", tasks.inspect)
+
+
+def task_new() -> Task:
+    """Begin a config."""
+
+    def act(arguments: list[str]) -> bool:
+        return tasks.draft(arguments, CONFIGS)
+
+    return tasks.about_files("write the config of an archive that you have: ./doit new FILE [NAME]", act)
+
+
 def task_train() -> Iterator[Task]:
     """train an agent anew by the recipe in its config"""
     yield from tasks.for_training(AGENTS, ARTIFACTS)

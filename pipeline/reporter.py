@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -41,7 +42,9 @@ class Reporter:
     def initialize(self, tasks: dict[str, Any], selected_tasks: list[str]) -> None:
         """Take the lock, and note which agents the run is about."""
         self.begun = time.monotonic()
-        self.lock = artifacts.lock(self.root)
+        # A task about files builds nothing: it waits for no build, and no table follows it.
+        self.alone = all((tasks[name].meta or {}).get("alone") for name in selected_tasks) and bool(selected_tasks)
+        self.lock = contextlib.nullcontext() if self.alone else artifacts.lock(self.root)
         try:
             self.lock.__enter__()
         except errors.SlipwayError as error:
@@ -74,19 +77,22 @@ class Reporter:
         if type(fail_info).__name__ == "UnmetDependency":
             self.blocked.add(task.name)
             return
-        ours = type(fail_info).__name__ == "TaskFailed"
-        self.failed[task.name] = fail_info.message if ours else fail_info.get_msg()
+        self.failed[task.name] = fail_info.get_msg() if fail_info.traceback else fail_info.message
         self._end(task, "FAILED", self.failed[task.name])
 
     def _end(self, task: Any, word: str, text: str = "") -> None:
         begun = self.started.pop(task.name, None)
-        if begun is not None:
+        if self.alone:
+            self.out.write(f"{text}\n" if text else "")
+        elif begun is not None:
             seconds = time.monotonic() - begun
             agent = task.name.partition(":")[0]
             self.spent[agent] = self.spent.get(agent, 0.0) + seconds
             self.screen.end(task.name, word, seconds, text)
 
     def complete_run(self) -> None:
+        if self.alone:
+            return
         self.screen.close()
         shown = [agent for agent in self.agents if agent.name in self.selected]
         refused = [name for name in self.refused if name in self.selected]

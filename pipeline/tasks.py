@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from doit.exceptions import TaskFailed
+from doit.exceptions import TaskError, TaskFailed
 
 from pipeline import config, errors, folder, processes, steps, toolchains
 from pipeline.hops import HOPS, KINDS, wanted
@@ -24,7 +24,9 @@ Task = dict[str, Any]
 
 ROOT = toolchains.ROOT
 CORES = min(os.cpu_count() or 1, 8)
-RESERVED = ("toolchains", "train", "test", "lint", "bench", "documented", "sb3", "observations", "calibration", *KINDS)
+_COMMANDS = ("toolchains", "inspect", "new", "train", "test", "lint", "bench")
+AGAIN = "Give one: ./doit new FILE NAME"
+RESERVED = (*_COMMANDS, "documented", "sb3", "observations", "calibration", *KINDS)
 
 
 def guarded(act: Callable[[], None]) -> Callable[[], TaskFailed | None]:
@@ -206,6 +208,57 @@ def baseline() -> bool:
         what, remedy = "baseline is yes or no, and goes with folder", "Run ./doit folder=PATH baseline=yes"
         sys.exit(str(errors.ConfigWrongValue(what, found=asked, remedy=remedy)))
     return bool(asked == "yes")
+
+
+def about_files(doc: str, act: Callable[[list[str]], bool]) -> Task:
+    """A task about the files that it is given, and no agent: what it prints is all that a run shows.
+
+    :param act: takes the arguments; whether all is well
+    """
+
+    def run(pos: list[str], as_json: bool) -> TaskError | None:
+        try:
+            return None if act(["--json"] * as_json + pos) else TaskError("")
+        except errors.SlipwayError as error:
+            return TaskError(str(error))
+
+    return {
+        "doc": doc,
+        "actions": [run],
+        "pos_arg": "pos",
+        "params": [{"name": "as_json", "long": "json", "type": bool, "default": False}],
+        "uptodate": [False],
+        "verbosity": 2,
+        "meta": {"agent": "", "step": "", "alone": True},
+    }
+
+
+def inspect(arguments: list[str]) -> bool:
+    """Show what each file is; with ``--json`` as one object a line."""
+    from pipeline.agents import listing
+
+    files = [Path(argument) for argument in arguments if argument != "--json"]
+    if not files:
+        raise errors.AgentFileMissing("no file is named", remedy="./doit inspect FILE… [--json]")
+    return listing.show(files, "--json" in arguments)
+
+
+def draft(arguments: list[str], configs: Path) -> bool:
+    """Write the config of an archive: FILE and, if it is not to have the file's, NAME."""
+    from pipeline.agents import drafting
+
+    if len(arguments) not in (1, 2):
+        raise errors.AgentFileMissing("want one archive, and perhaps a name", remedy="./doit new FILE [NAME]")
+    path = Path(arguments[0])
+    name = arguments[1] if len(arguments) == 2 else drafting.fit_name(path, RESERVED)
+    if not config.fit(name) or name in RESERVED:
+        want = "letters, digits, '-' and '_', at most 64, and not the name of a task"
+        raise errors.AgentNameUnfit("the agent needs another name", expected=want, found=repr(name), remedy=AGAIN)
+    target = configs / f"{name}.toml"
+    drafting.write(path, target)
+    config.load(target, KINDS, RESERVED)
+    print(f"{os.path.relpath(target)} is written. Read its comments, then: ./doit {name}")
+    return True
 
 
 def settings() -> tuple[Path, Path]:

@@ -93,7 +93,7 @@ EXECUTING = {
     "marshal": b"cmarshal\nloads\n(S'c'\ntR.",
     "webbrowser": b"cwebbrowser\nopen\n(S'file:MARKER'\ntR.",
     "urllib": b"curllib.request\nurlretrieve\n(S'file:///bin/sh'\nS'MARKER'\ntR.",
-    "socket": b"csocket\ncreate_connection\n((S'127.0.0.1'\nI9\ntltR.",
+    "socket": b"csocket\ncreate_connection\n((S'127.0.0.1'\nI9\nttR.",
     "logging.config": b"clogging.config\nvalueAsTuple\n(" + OPEN + b"tR.",
     "site.addpackage": b"csite\naddpackage\n(NS'MARKER'\nNtR.",
     "types.FunctionType": b"ctypes\nFunctionType\n(ccodecs\nencode\n(dtR.",
@@ -196,7 +196,7 @@ def spaces_of_one_array(count: int, elements: int) -> bytes:
     made = b"cgymnasium.spaces.box\nBox\n)\x81" + state + short("dtype") + b"h\x01ubq\x04"
     named = b"".join(short(f"{i}") + b"h\x04" for i in range(count))
     held = b"cgymnasium.spaces.dict\nDict\n)\x81}" + short("spaces") + b"}(" + named + b"usb."
-    return b"\x80\x04" + dtype + b"0" + array + b"0" + made + b"0" + held + b"."
+    return b"\x80\x04" + dtype + b"0" + array + b"0" + made + b"0" + held
 
 
 def nested_spaces(depth: int) -> bytes:
