@@ -39,6 +39,7 @@ def load(path: Path, kinds: Sequence[str], reserved: Iterable[str] = ()) -> Agen
         _check_name(name, reserved)
         agent = _parse(path, _read(path))
         _check_targets(agent, kinds)
+        _check_import_from(agent)
         _check_files(agent, path)
     except errors.SlipwayError as error:
         raise error.at(agent=name, file=path) from None
@@ -87,6 +88,8 @@ def _parse(path: Path, raw: dict[str, Any]) -> Agent:
         value = raw.get(key)
         if isinstance(value, str) and value not in ("", "none"):
             located[key] = str(folder / value)
+    if isinstance(raw.get("import_from"), list):
+        located["import_from"] = [str(folder / str(value)) for value in raw["import_from"]]
     try:
         return msgspec.convert({**located, "name": path.stem, "config": str(path)}, Agent)
     except msgspec.ValidationError as error:
@@ -123,6 +126,12 @@ def _check_targets(agent: Agent, kinds: Sequence[str]) -> None:
             close = difflib.get_close_matches(target, kinds, n=1)
             hint = f"; did you mean '{close[0]}'?" if close else ""
             raise errors.ConfigWrongValue(f"target '{target}' is unknown{hint}", expected=", ".join(kinds))
+
+
+def _check_import_from(agent: Agent) -> None:
+    for folder in agent.import_from:
+        if not Path(folder).is_dir():
+            raise errors.ConfigWrongValue("import_from names no folder", found=folder)
 
 
 def _check_hub(agent: Agent) -> None:

@@ -1,4 +1,4 @@
-"""The digest of the code that a step runs: its module and everything of ours that this one uses."""
+"""Digests of the code that a step runs: its module and everything of ours that this one uses, and the user's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-_IMPORT = re.compile(r"^\s*from (pipeline[\w.]*) import ([\w, ]+)", re.MULTILINE)
+_IMPORT = re.compile(r"^\s*from (pipeline[\w.]*) import (\([^)]*\)|[\w, ]+)", re.MULTILINE)
 _FILE = re.compile(r"""["'/](\w+\.(?:mjs|py))["']""")
 
 
@@ -31,6 +31,16 @@ def code(*modules: str) -> str:
     return digest.hexdigest()
 
 
+def sources(folder: Path) -> str:
+    """sha256 over the Python files of a user's folder, at any depth but for hidden folders."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        name = path.relative_to(folder)
+        if not any(part.startswith(".") for part in name.parts):
+            digest.update(f"{name.as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
 def _path(module: str) -> Path | None:
     base = ROOT.joinpath(*module.split("."))
     return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), None)
@@ -39,8 +49,8 @@ def _path(module: str) -> Path | None:
 def _used(path: Path, text: str) -> list[Path]:
     used = []
     for module, names in _IMPORT.findall(text):
-        for name in names.split(","):
-            inner = _path(f"{module}.{name.strip()}")
+        for name in re.findall(r"\w+", names):
+            inner = _path(f"{module}.{name}")
             used.append(inner or _path(module))
     used += [beside for name in _FILE.findall(text) if (beside := path.with_name(name)).is_file()]
     return [found for found in used if found]

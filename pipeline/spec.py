@@ -206,6 +206,7 @@ class Agent:
     :param images: how users hold images: "channel-last" (height, width, channels), or "channel-first" as SB3 inside
     :param trust: open the archive with SB3's own loader, which runs whatever code its pickles hold
     :param import_allowed: installed classes that the archive may refer to, as ``package.module:Class``
+    :param import_from: folders with Python code of your own (environments, wrappers, features extractors)
     :param python: interpreter for everything that needs torch; "" is Slipway's own toolchain
     :param timeout: seconds that any one job may take
     """
@@ -223,6 +224,7 @@ class Agent:
     images: Literal["channel-last", "channel-first"] = "channel-last"
     trust: bool = False
     import_allowed: list[str] = field(default_factory=list)
+    import_from: list[str] = field(default_factory=list)
     hub: Hub = field(default_factory=Hub)
     environment: Environment = field(default_factory=Environment)
     recipe: Recipe = field(default_factory=Recipe)

@@ -185,6 +185,7 @@ def execute(path: Path) -> int:
     os.dup2(log, 1)
     os.dup2(log, 2)
     result: dict[str, str] = {}
+    sys.path[:0] = job.get("import_from", [])
     try:
         JOBS[job["do"]](job)
     except errors.SlipwayError as error:

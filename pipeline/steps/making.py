@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts, errors, processes, toolchains
+from pipeline import artifacts, errors, fingerprint, processes, toolchains
 from pipeline.artifacts import Manifest
 from pipeline.spec import Agent
 
@@ -49,6 +49,8 @@ def job(agent: Agent, toolchain: str, job: dict[str, Any], log: Path) -> None:
         interpreter = agent.python
         toolchains.foreign_versions(interpreter)  # says what it lacks
     begun = time.monotonic()
+    if toolchain == "torch" and agent.import_from:
+        job = {**job, "import_from": [str(Path(folder).resolve()) for folder in agent.import_from]}
     ended = processes.run(interpreter, toolchains.TOOLCHAINS[toolchain].imports, job, log, agent.timeout)
     with log.open("a", encoding="utf-8") as file:
         file.write(f"{job['do']}: {time.monotonic() - begun:.2f} s, peak {ended['peak_kib'] / 1024:.0f} MiB\n")
@@ -137,6 +139,8 @@ def key_of(agent: Agent, toolchain: str, code: str, settings: dict[str, Any], **
     :param settings: that the maker is given
     :param inputs: digests by name
     """
+    if agent.import_from:
+        inputs = {**inputs, "import_from": [fingerprint.sources(Path(folder)) for folder in agent.import_from]}
     return {
         "inputs": inputs,
         "settings": settings,
