@@ -70,7 +70,7 @@ def _agent(path: Path, name: str) -> Agent:
     known = _environment(path)
     beside = [path.with_suffix(""), path.parent / known, path.parent]
     statistics = (folder / file for folder in beside for file in STATISTICS)
-    environment = Environment(id=known, optional=True, frame_stack=_frame_stack(beside)) if known else Environment()
+    environment = Environment(id=known, optional=True, frame_stack=_frame_stack(beside))
     found = next((str(candidate) for candidate in statistics if candidate.is_file()), "none")
     return Agent(name=name, config=str(path), zip=str(path), vecnormalize=found, environment=environment)
 

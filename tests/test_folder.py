@@ -74,7 +74,7 @@ def test_environment_is_what_looks_like_an_id(tmp_path: Path, file: str, known: 
     [("frame_stack: 4", 4), (ZOO_CONFIG.format(2), 2), ("n_stack: 4", 1), ("frame_stack: 0", 1), ("frame_stack: 999", 1)],
 )  # fmt: skip
 def test_frame_stack_is_what_the_config_states(tmp_path: Path, text: str, frames: int) -> None:
-    touched(tmp_path, "Pong-v4.zip")
+    touched(tmp_path, "model.zip")
     (tmp_path / "config.yml").write_text(text)
     (agent,) = folder.scan(tmp_path, tmp_path / "artifacts")
     assert agent.environment.frame_stack == frames

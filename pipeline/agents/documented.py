@@ -70,6 +70,7 @@ def _exported(policy: Any, contract: dict[str, Any], target: Path, observations:
 
     wrapper = _wrapper(policy, contract["algorithm"])
     shape = list(policy.observation_space.shape)
+    seen = rows(observations, shape)
     tried: dict[str, str] = {}
     for name, how in EXPORTERS.items():
         try:
@@ -77,7 +78,7 @@ def _exported(policy: Any, contract: dict[str, Any], target: Path, observations:
             file = str(target / "policy.onnx")
             torch.onnx.export(wrapper, dummy, file, opset_version=17, input_names=["input"], **how)  # type: ignore[arg-type]
             tried[name] = "yes"
-            _answer_in_torch(wrapper, rows(observations, shape), target)
+            _answer_in_torch(wrapper, seen, target)
             break
         except Exception as error:
             print(f"export ({name}): {type(error).__name__}: {error}")
@@ -116,7 +117,7 @@ def rows(observations: Path, shape: list[int]) -> np.ndarray:
         seen = stored["observation"].astype(np.float32)
     if seen.ndim == 4 and list(seen.shape[1:]) != shape:
         seen = np.moveaxis(seen, -1, 1)
-    return np.concatenate([np.zeros((1, *shape), np.float32), seen])
+    return np.concatenate([np.zeros((1, *shape), np.float32), seen.reshape(len(seen), *shape)])
 
 
 def _answer_in_torch(wrapper: Any, seen: np.ndarray, target: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts, errors, fingerprint
+from pipeline import errors, fingerprint
 from pipeline.agents.documented import ANSWERS, EXPORTS, LOADS
 from pipeline.spec import Agent
 from pipeline.steps import making
@@ -112,6 +113,6 @@ def found(home: Path) -> dict[str, Any]:
     """What the two steps found, by name; {} where they have not run."""
     held: dict[str, Any] = {}
     for path in (home / DOCUMENTED / LOADS, home / DOCUMENTED / EXPORTS, home / DOCUMENTED / RUNTIME / ANSWERS):
-        if artifacts.manifest(home / DOCUMENTED) and path.is_file():
+        with contextlib.suppress(OSError, ValueError):
             held |= json.loads(path.read_text(encoding="utf-8"))
     return held
