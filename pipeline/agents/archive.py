@@ -7,6 +7,7 @@ import binascii
 import dataclasses
 import json
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,7 +88,7 @@ def outline(path: Path, lenient: bool = False) -> tuple[Archive, dict[str, tenso
         data = parsed(members["data"])
         try:
             fields = {name: field(data, name) for name in ("policy_class", "observation_space", "action_space")}
-            kwargs = field(data, "policy_kwargs", pickles.ANY if lenient else pickles.ALLOWED)
+            kwargs = _kwargs(data, lenient)
         except KeyError as missing_key:
             raise errors.NotAnAgent(f"member data has no {missing_key}: not a Stable-Baselines3 agent") from None
         policy_class = _policy_class(fields["policy_class"])
@@ -126,6 +127,36 @@ def _policy_class(found: object) -> str:
     if not isinstance(found, pickles.Name) or (found.module, found.name) not in pickles.POLICIES:
         raise errors.NotAnAgent(f"policy_class is {records.plain(found)}, not a policy of Stable-Baselines3")
     return str(found)
+
+
+def _kwargs(data: dict[str, Any], lenient: bool) -> Any:
+    """policy_kwargs, which may name a features extractor of the user's own, or hold it by value."""
+    if lenient:
+        return field(data, "policy_kwargs", pickles.ANY)
+    try:
+        return field(data, "policy_kwargs")
+    except errors.PickleRefused as refusal:
+        try:
+            extractor = field(data, "policy_kwargs", pickles.ANY)["features_extractor_class"]
+        except (errors.PickleRefused, KeyError, TypeError):
+            raise refusal from None
+        named, path = extractor_of(extractor)
+        if (path or named) and path.partition(":")[0] not in sys.stdlib_module_names:
+            refusal.what = f"policy_kwargs holds the features extractor {named} {'by name' if path else 'by value'}"
+            refusal.remedy = (
+                "Nothing was executed. Have its code where it can be imported (see import_from) and set "
+                f'import_allowed = ["{path or f"package.module:{named}"}"] in the config'
+            )
+        raise refusal from None
+
+
+def extractor_of(value: object) -> tuple[str, str]:
+    """Name of a features extractor's class, and ``package.module:Class`` where it is pickled by name."""
+    if isinstance(value, pickles.Name):
+        return value.name, f"{value.module}:{value.name}"
+    if isinstance(value, pickles.Record) and value.callee.name == "_make_skeleton_class" and len(value.args) > 1:
+        return records.plain(value.args[1]).strip("'"), ""
+    return "", ""
 
 
 def _mapping(kwargs: object) -> dict[str, Any]:

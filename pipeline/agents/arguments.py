@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 from typing import TYPE_CHECKING, Any
 
 from pipeline import errors
 from pipeline.agents import records, spaces
-from pipeline.agents.archive import Archive
+from pipeline.agents.archive import Archive, extractor_of
 from pipeline.agents.pickles import Name, Record
 
 if TYPE_CHECKING:
@@ -63,13 +64,12 @@ def _resolved(key: str, value: Any, allowed: tuple[str, ...]) -> Any:
 
 def _extractor(value: Any, allowed: tuple[str, ...]) -> Any:
     """The features extractor's class; one that the archive holds by value is replaced by the user's installed one."""
-    by_value = isinstance(value, Record) and value.callee.name == "_make_skeleton_class" and len(value.args) > 1
-    name = value.name if isinstance(value, Name) else value.args[1] if by_value else records.plain(value)
+    name, written = extractor_of(value)
     if isinstance(value, Name) and value.module == "stable_baselines3.common.torch_layers" and name in EXTRACTORS:
         return getattr(importlib.import_module(value.module), name)
     for path in allowed:
         module, _, cls = path.partition(":")
-        if cls == name and (by_value or (isinstance(value, Name) and value.module == module)):
+        if cls == name and written in ("", path):
             try:
                 return getattr(importlib.import_module(module), cls)
             except (ImportError, AttributeError) as error:
@@ -77,11 +77,10 @@ def _extractor(value: Any, allowed: tuple[str, ...]) -> Any:
                     f"the features extractor {path} cannot be imported: {error}",
                     remedy="Install its package where Slipway imports it (`python` in the config names an interpreter)",
                 ) from None
-    how = "by value" if by_value else "by name"
     raise errors.UnsupportedPolicy(
-        f"policy_kwargs holds the features extractor {name} {how}",
-        expected=", ".join(EXTRACTORS),
-        remedy=f'Install its code and set import_allowed = ["package.module:{name}"] in the config',
+        f"policy_kwargs holds the features extractor {name or records.plain(value)}",
+        expected=", ".join([*EXTRACTORS, *allowed]),
+        remedy=f'Set import_allowed = ["{written or f"package.module:{name}"}"] in the config if its code is yours',
     )
 
 
@@ -117,9 +116,7 @@ def _check_size(archive: Archive, kwargs: dict[str, Any]) -> None:
     _hold(_check_net_arch(kwargs.get("net_arch"), "policy_kwargs.net_arch"), held, "policy_kwargs.net_arch asks")
     features, asked = _features(archive, kwargs, held)
     _hold(asked, held, "the features extractor asks")
-    acts = archive.action_space
-    choices = len(acts["low"]) if acts["type"] == "Box" else sum(spaces.groups(acts))
-    _hold(max(features, choices), held, "the observation and action spaces ask")
+    _hold(max(features, _width(archive.action_space)), held, "the observation and action spaces ask")
 
 
 def _hold(asked: int, held: int, who: str) -> None:
@@ -146,11 +143,16 @@ def _features(archive: Archive, kwargs: dict[str, Any], held: int) -> tuple[int,
         if convolves and spaces.is_image(part):
             sides = [((((n - 8) // 4 + 1) - 4) // 2 + 1) - 2 for n in part["shape"][1:]]
             width, asked = width + units, asked + 64 * max(sides[0], 0) * max(sides[1], 0) * units
-        elif part["type"] == "Box":
-            width += len(part["low"])
         else:
-            width += sum(spaces.groups(part)) if "Discrete" in part["type"] else sum(part["n"])
+            width += _width(part)
     return width, asked
+
+
+def _width(space: dict[str, Any]) -> int:
+    """Numbers of an observation, or outputs for an action; nothing is made of a size that may be forged."""
+    if space["type"] == "Box":
+        return len(space["low"])
+    return math.prod(space["n"]) if space["type"] == "MultiBinary" else sum(spaces.groups(space))
 
 
 def _check_net_arch(net_arch: Any, where: str, depth: int = 0) -> int:

@@ -166,6 +166,8 @@ class _Reader:
         return items[::-1]
 
     def call(self, callee: object, args: object) -> None:
+        if self.allowed is ANY and isinstance(callee, Record):  # a class that is pickled by value is called too
+            callee = Name("", f"what {callee.callee} gave")
         if not isinstance(callee, Name) or not isinstance(args, tuple):
             raise errors.PickleRefused("the pickle calls something that it does not name")
         if callee == Name("_codecs", "encode") and isinstance(args[0], str):
@@ -185,6 +187,8 @@ class _Reader:
         if isinstance(target, dict) and self.allowed is TENSORS:  # attributes of a state_dict: dropped
             return
         if not isinstance(target, Record):
+            if self.allowed is ANY:
+                return
             raise errors.PickleRefused("the pickle sets the state of something that is not an object")
         target.state = state
 
