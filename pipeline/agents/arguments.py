@@ -8,7 +8,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from pipeline import errors
-from pipeline.agents import records, spaces
+from pipeline.agents import pickles, records, spaces
 from pipeline.agents.archive import Archive, extractor_of
 from pipeline.agents.pickles import Name, Record
 
@@ -20,6 +20,7 @@ EXTRACTORS = ("FlattenExtractor", "NatureCNN", "CombinedExtractor")
 MAX_UNITS = 16_384
 MAX_LAYERS = 64
 _OLD_CNN_UNITS, _CNN_UNITS = 512, 256  # features of NatureCNN alone, and of each inside CombinedExtractor
+_LSTM_UNITS = 256
 _FLAGS = ("normalize_images", "share_features_extractor", "squash_output", "shared_lstm", "enable_critic_lstm")
 
 
@@ -41,6 +42,7 @@ def resolved(archive: Archive, cls: type, allowed: tuple[str, ...] = ()) -> dict
     if archive.algorithm in ON_POLICY and archive.settings.get("use_sde") and "use_sde" in known:
         kwargs["use_sde"] = True
     _check_flags(kwargs)
+    _check_mappings(kwargs)
     _check_lstm(kwargs)
     _check_size(archive, kwargs)
     if "net_arch" in kwargs and archive.algorithm in ON_POLICY:
@@ -52,14 +54,19 @@ def _resolved(key: str, value: Any, allowed: tuple[str, ...]) -> Any:
     """A name imported: SB3's or torch's own, or what the config allows; plain values as they are."""
     if key == "features_extractor_class" and value is not None:
         return _extractor(value, allowed)
-    if isinstance(value, Name) and value.module.startswith(("torch.nn.", "stable_baselines3.")):
+    if isinstance(value, Name) and value.module.startswith(("torch.nn.", "stable_baselines3.")) and _known(value):
         return getattr(importlib.import_module(value.module), value.name)
     if key == "activation_fn" and value is not None:
-        found = records.plain(value)
+        found = f"{value}"[:100] if isinstance(value, Name) else records.plain(value)
         raise errors.UnsupportedPolicy(f"policy_kwargs.{key} is {found}; only torch.nn activations are supported")
     if isinstance(value, Record):
         raise errors.UnsupportedPolicy(f"policy_kwargs.{key} is a {value.callee.name}, which is not supported")
     return value
+
+
+def _known(name: Name) -> bool:
+    """A lenient reader lets every name through."""
+    return (name.module, name.name) in pickles.ALLOWED
 
 
 def _extractor(value: Any, allowed: tuple[str, ...]) -> Any:
@@ -90,6 +97,12 @@ def _check_flags(kwargs: dict[str, Any]) -> None:
             raise errors.UnsupportedPolicy(f"policy_kwargs.{key} is {records.plain(kwargs[key])}; want true or false")
 
 
+def _check_mappings(kwargs: dict[str, Any]) -> None:
+    for key in ("features_extractor_kwargs", "lstm_kwargs"):
+        if not isinstance(kwargs.get(key) or {}, dict):
+            raise errors.UnsupportedPolicy(f"policy_kwargs.{key} is {records.plain(kwargs[key])}; want a mapping")
+
+
 def _check_lstm(kwargs: dict[str, Any]) -> None:
     for key in ("lstm_hidden_size", "n_lstm_layers"):
         most = MAX_UNITS if key == "lstm_hidden_size" else MAX_LAYERS
@@ -114,6 +127,9 @@ def _check_size(archive: Archive, kwargs: dict[str, Any]) -> None:
             found = records.plain(kwargs[key])
             raise errors.WeightsUnfit(f"policy_kwargs.{key} does not fit the weights", found=found)
     _hold(_check_net_arch(kwargs.get("net_arch"), "policy_kwargs.net_arch"), held, "policy_kwargs.net_arch asks")
+    if archive.algorithm == "RecurrentPPO":
+        units, layers = kwargs.get("lstm_hidden_size", _LSTM_UNITS), kwargs.get("n_lstm_layers", 1)
+        _hold(4 * layers * units**2, held, "the memory asks")
     features, asked = _features(archive, kwargs, held)
     _hold(asked, held, "the features extractor asks")
     _hold(max(features, _width(archive.action_space)), held, "the observation and action spaces ask")

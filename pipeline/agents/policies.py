@@ -19,6 +19,13 @@ SQUASHED = ("SAC", "TQC", "CrossQ")
 DETERMINISTIC = ("TD3", "DDPG")
 Q_LEARNING = ("DQN", "QRDQN")
 SUPPORTED = (*ON_POLICY, *SQUASHED, *DETERMINISTIC, *Q_LEARNING, "ARS")
+# What each algorithm of SB3 can act in; the others can in every space.
+ACTS = {
+    **dict.fromkeys((*SQUASHED, *DETERMINISTIC), ("Box",)),
+    **dict.fromkeys(Q_LEARNING, ("Discrete",)),
+    "ARS": ("Box", "Discrete"),
+    "MaskablePPO": ("Discrete", "MultiDiscrete", "MultiBinary"),
+}
 
 
 def check_supported(archive: Archive) -> None:
@@ -28,6 +35,10 @@ def check_supported(archive: Archive) -> None:
         raise errors.UnsupportedPolicy(f"{archive.algorithm} agents are not supported", expected=expected)
     spaces.check_observed(archive.observation_space)
     spaces.check_actions(archive.action_space)
+    kind = archive.action_space["type"]
+    if kind not in ACTS.get(archive.algorithm, (kind,)):
+        expected = " or ".join(ACTS[archive.algorithm])
+        raise errors.UnsupportedPolicy(f"{archive.algorithm} does not act in {kind} spaces", expected=expected)
 
 
 def rebuild(archive: Archive, import_allowed: tuple[str, ...] = ()) -> BasePolicy:

@@ -6,11 +6,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from .making import CASES, Tiny
+from .cases import CASES
+from .making import Tiny, repack, serialized
 from .tripwires import Tripwire
 
 ZOO = Path(__file__).resolve().parents[2].parent / "shared" / "zoo"
@@ -42,6 +44,16 @@ def a_tiny_agent(request: pytest.FixtureRequest, made: Callable[[str], Tiny]) ->
 @pytest.fixture(scope="session")
 def a_tiny_ppo_agent(made: Callable[[str], Tiny]) -> Tiny:
     return made("ppo_normalized")
+
+
+@pytest.fixture
+def forge(made: Callable[[str], Tiny], tmp_path: Path) -> Callable[..., Path]:
+    """The archive of a tiny agent with other fields, as values to pickle; ``case`` names the agent."""
+
+    def make(case: str = "ppo_box", **fields: Any) -> Path:
+        return repack(made(case).zip, tmp_path / "agent.zip", **{k: serialized(v) for k, v in fields.items()})
+
+    return make
 
 
 _TRIPWIRE = Tripwire()

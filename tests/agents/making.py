@@ -1,4 +1,4 @@
-"""Tiny agents, made with Stable-Baselines3, and archives forged from them."""
+"""Tiny agents, made with Stable-Baselines3, and archives repacked from them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import json
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,106 +14,189 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
-import gymnasium
 import numpy as np
 import sb3_contrib
 import stable_baselines3 as sb3
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
-from torch import nn
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack, VecNormalize
 
 from pipeline import errors
-from pipeline.agents import archive
+from pipeline.agents import archive, exported
+from pipeline.agents import statistics as moments
 from pipeline.agents.reference import Reference
 
-FLAT = spaces.Box(-5, 5, (3,), np.float32)
-TABLE = spaces.Box(-5, 5, (2, 3), np.float32)
-FOUR = spaces.Discrete(4)
-LOPSIDED = spaces.Box(np.array([-1, -0.5], np.float32), np.array([2, 3], np.float32))
-GRID = spaces.Box(-2, 1, (2, 3), np.float32)
+from .stubs import FLAT, LOPSIDED, Stub, sampled
 
-
-class Stub(gymnasium.Env):
-    """An environment of given spaces, whose observations are drawn from its space."""
-
-    def __init__(self, observation_space: spaces.Space, action_space: spaces.Space) -> None:
-        self.observation_space, self.action_space = observation_space, action_space
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict]:
-        if seed is not None:
-            self.observation_space.seed(seed)
-        return self.observation_space.sample(), {}
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict]:
-        return self.observation_space.sample(), 0.0, False, False, {}
+Inputs = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Tiny:
-    """A saved agent, and what Stable-Baselines3 itself makes of it."""
+    """A saved agent, and what Stable-Baselines3 itself makes of it.
+
+    :param observed: what its environment observes, frames stacked
+    :param frame: of one frame
+    :param images: as its users hold them
+    """
 
     cls: type
     zip: Path
     pkl: Path | None
-    observed: spaces.Box
+    observed: spaces.Space
+    frame: spaces.Space
     acts: spaces.Space
+    frames: int = 1
+    normalizing: dict[str, Any] = field(default_factory=dict)
+    images: str = "channel-last"
 
-    def observations(self, count: int = 64) -> np.ndarray:
-        self.observed.seed(7)
-        return np.stack([self.observed.sample() for _ in range(count)])
+    def observations(self, count: int = 64, seed: int = 7) -> Any:
+        """As the environment gives them: an array, or one for each key."""
+        rng = np.random.default_rng(seed)
+        if isinstance(self.observed, spaces.Dict):
+            return {key: sampled(part, count, rng) for key, part in self.observed.spaces.items()}
+        return sampled(self.observed, count, rng)
+
+    def inputs(self, count: int = 64, seed: int = 7) -> Inputs:
+        """By the names of the contract, in the environment's own dtypes and layouts."""
+        rng, found, seen = np.random.default_rng(seed), {}, self.observations(count, seed)
+        for entry in self.reference.parts.inputs:
+            size = (count, *entry["shape"][1:])
+            if entry["role"] == "observation":
+                found[entry["name"]] = seen[entry["key"]] if "key" in entry else seen
+            elif entry["role"] == "mask":
+                found[entry["name"]] = rng.random(size) < 0.5
+                found[entry["name"]][0] = False
+            elif entry["role"] == "keep":
+                found[entry["name"]] = (rng.random(size) < 0.7).astype(np.float32)
+            else:
+                found[entry["name"]] = rng.normal(size=size).astype(np.float32)
+        return found
 
     @cached_property
     def loaded(self) -> Any:
         return self.cls.load(self.zip, device="cpu")
 
-    def normalized(self, observation: np.ndarray) -> np.ndarray:
+    def normalized(self, observation: Any) -> Any:
+        """By SB3's own VecNormalize, each frame of a stack by itself."""
         if self.pkl is None:
             return observation
-        return VecNormalize.load(str(self.pkl), self.venv()).normalize_obs(observation)
+        normalizer = VecNormalize.load(str(self.pkl), self.plain_venv())
+        if self.frames == 1:
+            return normalizer.normalize_obs(observation)
+        return np.concatenate(
+            [normalizer.normalize_obs(frame) for frame in np.split(observation, self.frames, axis=-1)], axis=-1
+        )
 
-    def predict(self, observation: np.ndarray) -> np.ndarray:
-        return self.loaded.predict(self.normalized(observation), deterministic=True)[0]
+    def observation(self, inputs: Mapping[str, np.ndarray]) -> Any:
+        """What SB3's ``predict`` takes."""
+        entries = [entry for entry in self.reference.parts.inputs if entry["role"] == "observation"]
+        seen = {entry.get("key", ""): inputs[entry["name"]] for entry in entries}
+        return self.normalized(seen.get("", seen))
 
-    def venv(self) -> DummyVecEnv:
-        return DummyVecEnv([lambda: Stub(self.observed, self.acts)])
+    def answer(self, inputs: Mapping[str, np.ndarray], deterministic: bool = True) -> Inputs:
+        """The action and a recurrent policy's new states, as SB3 gives them."""
+        observation: Any = self.observation(inputs)
+        if "action_mask" in inputs:
+            masks = inputs["action_mask"]
+            return {"action": self.loaded.predict(observation, deterministic=deterministic, action_masks=masks)[0]}
+        if "keep" not in inputs:
+            return {"action": self.loaded.predict(observation, deterministic=deterministic)[0]}
+        layers = range(self.loaded.policy.lstm_actor.num_layers)
+        state = tuple(np.stack([inputs[f"{kind}{i}"] for i in layers]) for kind in "hc")
+        starts = inputs["keep"][:, 0] == 0
+        action, new = self.loaded.predict(observation, state, starts, deterministic=deterministic)
+        return {"action": action, **{f"new_{kind}{i}": new[j][i] for i in layers for j, kind in enumerate("hc")}}
+
+    def predict(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        return self.answer(inputs)["action"]
+
+    def plain_venv(self) -> DummyVecEnv:
+        return DummyVecEnv([lambda: Stub(self.frame, self.acts)])
+
+    def venv(self) -> VecEnv:
+        """What the agent is made for."""
+        return VecFrameStack(self.plain_venv(), self.frames) if self.frames > 1 else self.plain_venv()
 
     @cached_property
     def reference(self) -> Reference:
         opened = archive.read(self.zip)
-        return Reference(opened, archive.statistics(self.pkl, opened.observation_space) if self.pkl else None)
+        found = moments.read(self.pkl, opened.observation_space) if self.pkl else None
+        return Reference(opened, found, self.images)
+
+    def contract(self, part: str = "policy") -> dict[str, Any]:
+        """Of an artifact of the policy or of its core, as far as it tells how to run it."""
+        parts, opened = self.reference.parts, self.reference.archive
+        return {
+            "part": part,
+            "algorithm": opened.algorithm,
+            "takes": parts.inputs,
+            "inputs": exported.inputs_of(parts, part),
+            "images": self.images,
+            "observation_space": opened.observation_space,
+            "action_space": opened.action_space,
+            **{name: getattr(parts, name) for name in ("prologue", "epilogue", "decision", "states", "distribution")},
+        }
 
 
 @dataclass(frozen=True)
 class Case:
-    """How to make a tiny agent."""
+    """How to make a tiny agent.
+
+    :param normalize: whether with VecNormalize, or its arguments
+    :param settings: arguments of the algorithm
+    :param kwargs: of the policy
+    :param scale: what the first weights are multiplied by, so that decisions vary
+    """
 
     algorithm: str
-    observed: spaces.Box = field(default_factory=lambda: FLAT)
+    observed: spaces.Space = field(default_factory=lambda: FLAT)
     acts: spaces.Space = field(default_factory=lambda: LOPSIDED)
-    normalize: bool = False
-    settings: tuple[tuple[str, Any], ...] = ()
-    kwargs: tuple[tuple[str, Any], ...] = ()
+    normalize: bool | dict[str, Any] = False
+    settings: dict[str, Any] = field(default_factory=dict)
+    kwargs: dict[str, Any] = field(default_factory=dict)
     policy: str = "MlpPolicy"
+    frames: int = 1
+    images: str = "channel-last"
+    scale: float = 3
 
     def save(self, folder: Path) -> Tiny:
         cls = getattr(sb3, self.algorithm, None) or getattr(sb3_contrib, self.algorithm)
         small = {"buffer_size": 10} if hasattr(cls, "_sample_action") else {}
-        tiny = Tiny(cls, folder / "agent.zip", folder / "v.pkl" if self.normalize else None, self.observed, self.acts)
+        tiny = self._tiny(cls, folder)
         torch.manual_seed(0)
         self.observed.seed(3)
         kwargs = {"policy_kwargs": dict(self.kwargs)} if self.kwargs else {}
-        agent = cls(self.policy, tiny.venv(), device="cpu", **small, **dict(self.settings), **kwargs)
-        with torch.no_grad():
-            for parameter in agent.policy.parameters():
-                if self.algorithm == "ARS":  # starts at 0
-                    parameter.normal_(0, 0.3)
-                else:
-                    parameter.mul_(3)
+        agent = cls(self.policy, tiny.venv(), device="cpu", **small, **self.settings, **kwargs)
+        self._vary(agent.policy)
         agent.save(tiny.zip)
         if tiny.pkl:
-            statistics(tiny.venv()).save(str(tiny.pkl))
+            statistics(tiny.plain_venv(), **tiny.normalizing).save(str(tiny.pkl))
         return tiny
+
+    def _tiny(self, cls: type, folder: Path) -> Tiny:
+        pkl = folder / "v.pkl" if self.normalize else None
+        settings = self.normalize if isinstance(self.normalize, dict) else {}
+        one = DummyVecEnv([lambda: Stub(self.observed, self.acts)])
+        stacked = VecFrameStack(one, self.frames).observation_space if self.frames > 1 else self.observed
+        path = folder / "agent.zip"
+        return Tiny(cls, path, pkl, stacked, self.observed, self.acts, self.frames, settings, self.images)
+
+    def _vary(self, policy: Any) -> None:
+        """Weights that make something of every input; statistics of batch normalization that were really collected."""
+        with torch.no_grad():
+            for name, parameter in policy.named_parameters():
+                if self.algorithm == "ARS":  # starts at 0
+                    parameter.normal_(0, 0.3)
+                elif name.endswith("log_std"):
+                    parameter.normal_(-0.5, 0.3)
+                else:
+                    parameter.mul_(self.scale)
+            for name, buffer in policy.named_buffers():
+                if name.endswith("ra_mean"):
+                    buffer.normal_(0, 0.5)
+                elif name.endswith("ra_var"):
+                    buffer.uniform_(0.3, 3)
 
 
 def statistics(venv: DummyVecEnv, steps: int = 50, **settings: Any) -> VecNormalize:
@@ -126,41 +209,7 @@ def statistics(venv: DummyVecEnv, steps: int = 50, **settings: Any) -> VecNormal
     return normalizer
 
 
-def _shaped(activation: type[nn.Module]) -> tuple[tuple[str, Any], ...]:
-    return ("activation_fn", activation), ("net_arch", {"pi": [16], "vf": [8, 8]})
-
-
-GSDE = (("use_sde", True),)
-CASES = {
-    **{f"{a.lower()}_box": Case(a) for a in ("PPO", "A2C", "TRPO", "SAC", "TQC", "TD3", "DDPG")},
-    **{f"{a.lower()}_discrete": Case(a, acts=FOUR) for a in ("PPO", "A2C", "TRPO", "DQN", "QRDQN")},
-    **{f"{a.lower()}_normalized": Case(a, normalize=True) for a in ("PPO", "A2C", "SAC", "TD3", "DDPG")},
-    **{f"{a.lower()}_discrete_normalized": Case(a, acts=FOUR, normalize=True) for a in ("PPO", "DQN")},
-    "ars_box": Case("ARS"),
-    "ars_discrete": Case("ARS", acts=FOUR),
-    "ars_linear": Case("ARS", policy="LinearPolicy"),
-    "ars_clipped": Case("ARS", kwargs=(("squash_output", False),)),
-    **{f"{a.lower()}_gsde": Case(a, settings=GSDE) for a in ("PPO", "A2C", "SAC")},
-    "ppo_gsde_squashed": Case("PPO", settings=GSDE, kwargs=(("squash_output", True),)),
-    "ppo_table": Case("PPO", TABLE, FOUR),
-    "ppo_table_normalized": Case("PPO", TABLE, LOPSIDED, normalize=True),
-    "dqn_table": Case("DQN", TABLE, FOUR),
-    "td3_table": Case("TD3", TABLE),
-    "ppo_grid": Case("PPO", acts=GRID),
-    "sac_grid": Case("SAC", acts=GRID),
-    "td3_grid": Case("TD3", acts=GRID),
-    **{f"ppo_{act.__name__.lower()}": Case("PPO", kwargs=_shaped(act)) for act in (nn.ReLU, nn.ELU, nn.Tanh, nn.SiLU)},
-    "ppo_list": Case("PPO", acts=FOUR, kwargs=(("net_arch", [12, 6]),)),
-    "ppo_linear": Case("PPO", acts=FOUR, kwargs=(("net_arch", []),)),
-    "dqn_elu": Case("DQN", acts=FOUR, kwargs=(("activation_fn", nn.ELU), ("net_arch", [9]))),
-    "dqn_linear": Case("DQN", acts=FOUR, kwargs=(("net_arch", []),)),
-    "sac_uneven": Case("SAC", kwargs=(("net_arch", {"pi": [8], "qf": [5, 5]}),)),
-    "ddpg_elu": Case("DDPG", kwargs=(("activation_fn", nn.ELU), ("net_arch", [8]))),
-    "td3_gelu": Case("TD3", kwargs=(("activation_fn", nn.GELU), ("net_arch", [8]))),
-}
-
-
-# --- forged archives -------------------------------------------------------------------------------
+# --- archives repacked -----------------------------------------------------------------------------
 
 
 def members(path: Path) -> dict[str, bytes]:
@@ -203,13 +252,21 @@ def pickled(path: Path, name: str) -> bytes:
     return base64.b64decode(json.loads(members(path)["data"])[name][":serialized:"])
 
 
-def described(space: spaces.Box | spaces.Discrete) -> dict[str, Any]:
+def described(space: spaces.Space) -> dict[str, Any]:
     """A space as the contract describes it."""
+    kind = type(space).__name__
+    if isinstance(space, spaces.Dict):
+        return {"type": kind, "spaces": {key: described(part) for key, part in space.spaces.items()}}
     if isinstance(space, spaces.Discrete):
-        return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
-    bounds = {key: getattr(space, key).ravel().tolist() for key in ("low", "high")}
+        return {"type": kind, "n": int(space.n), "start": int(space.start)}
+    if isinstance(space, spaces.MultiDiscrete):
+        return {"type": kind, "nvec": space.nvec.ravel().tolist()}
+    if isinstance(space, spaces.MultiBinary):
+        return {"type": kind, "n": list(space.shape)}
+    assert isinstance(space, spaces.Box)
+    bounds = {key: getattr(space, key).ravel().astype(float).tolist() for key in ("low", "high")}
     shown = {key: [v if np.isfinite(v) else str(v) for v in values] for key, values in bounds.items()}
-    return {"type": "Box", "shape": list(space.shape), "dtype": space.dtype.name, **shown}
+    return {"type": kind, "shape": list(space.shape), "dtype": space.dtype.name, **shown}
 
 
 @contextmanager

@@ -13,9 +13,10 @@ from pipeline import errors
 from pipeline.agents import pickles
 from pipeline.agents.pickles import Name, Record
 
+from .cases import CASES
 from .conftest import Tripwire
 from .forging import EXECUTING, MALFORMED, nest, record, short
-from .making import CASES, Tiny, pickled, quickly
+from .making import Tiny, pickled, quickly
 
 REALLY_EXECUTING = ("os.system", "builtins.eval", "functools.partial", "operator.attrgetter", "INST", "OBJ", "NEWOBJ")
 

@@ -11,10 +11,12 @@ import pytest
 from gymnasium import spaces
 
 from pipeline import errors
-from pipeline.agents import pickles, policies, records
+from pipeline.agents import pickles, records
+from pipeline.agents import spaces as agent_spaces
 
 from .forging import box, nest, record
-from .making import FLAT, FOUR, GRID, LOPSIDED, TABLE, described, quickly
+from .making import described, quickly
+from .stubs import FLAT, FOUR, GRID, LOPSIDED, TABLE
 
 ARRAYS = {
     **{code: np.arange(6).astype(code).reshape(2, 3) for code in "f2 f4 f8 i1 i2 i4 i8 u1 u2 u4 u8 b1".split()},
@@ -101,7 +103,7 @@ def test_array_of_an_impossible_shape_is_refused(shape: bytes) -> None:
 def test_space_is_described_and_made_again(name: str) -> None:
     wanted = SPACES[name]
     description = records.space(pickles.read(cloudpickle.dumps(wanted)))
-    assert policies.space(description) == wanted
+    assert agent_spaces.gymnasium_space(description) == wanted
 
 
 @pytest.mark.parametrize("space", [FLAT, TABLE, LOPSIDED, GRID, FOUR])
