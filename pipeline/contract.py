@@ -48,6 +48,18 @@ def text(contract: Mapping[str, Any]) -> str:
     return json.dumps(stated, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
 
 
+def read_inputs(contract: Mapping[str, Any], path: Path) -> dict[str, np.ndarray]:
+    """Stored inputs of the whole policy, in the dtypes that it takes (images are stored in one byte a number).
+
+    :param path: ``observations.npz``
+    """
+    import numpy as np
+
+    dtypes = {entry["name"]: entry["dtype"] for entry in contract["takes"]}
+    with np.load(path) as stored:
+        return {name: stored[name].astype(dtypes[name], copy=False) for name in stored.files}
+
+
 def bounds(space: Mapping[str, Any], key: str) -> np.ndarray:
     """``low`` or ``high`` of a Box, shape of the space, float64, infinite bounds included."""
     import numpy as np

@@ -51,8 +51,7 @@ def run(job: dict[str, Any]) -> None:
     artifact = Path(job["source"])
     contract = contracts.load(artifact)
     answer = _load(job, contract)
-    with np.load(job["observations"]) as stored:
-        observations = {name: stored[name] for name in stored.files}
+    observations = contracts.read_inputs(contract, Path(job["observations"]))
     if contract["states"]:
         outputs, _ = contracts.follow(contract, lambda given: contracts.decide(contract, answer, given), observations)
     else:

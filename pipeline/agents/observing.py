@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Inputs = dict[str, np.ndarray]
 
 GOLDEN = 8
+GOLDEN_NUMBERS = 4096  # in all golden inputs together, so that a contract with images stays legible
 STEPS = 256  # of a recurrent policy's sequences
 DRAWS, DRAWN_ROWS = 2000, 4  # of the stochastic policy, at each of so many observations
 
@@ -71,10 +72,11 @@ def observe(source: Path, target: Path, settings: dict[str, Any]) -> None:
     else:
         answered = reference.outputs(seen.inputs, names)
     # Of a recurrent policy the first steps of an episode, so that a reader can follow the states.
-    last = GOLDEN - 1 if contract["states"] else seen.samples - 1
-    chosen = np.linspace(0, last, min(GOLDEN, seen.samples)).round().astype(int)
+    most = max(1, min(GOLDEN, seen.samples, GOLDEN_NUMBERS // sum(values[0].size for values in rows.values())))
+    last = most - 1 if contract["states"] else seen.samples - 1
+    chosen = np.linspace(0, last, most).round().astype(int)
     golden = {name: values[chosen] for name, values in rows.items()}
-    np.savez(target / "observations.npz", **stored)  # type: ignore[arg-type]
+    np.savez(target / "observations.npz", **_as_stored(stored, seen.inputs))  # type: ignore[arg-type]
     np.savez(target / "reference.npz", **answered)  # type: ignore[arg-type]
     if contract["distribution"] and not settings["calibration"]:
         drawn = _draws(reference, rows, seen.samples, settings["seed"])
@@ -101,6 +103,12 @@ def _as_taken(contract: dict[str, Any], inputs: Inputs) -> Inputs:
         for entry in contract["takes"]
         if entry["name"] in inputs
     }
+
+
+def _as_stored(inputs: Inputs, seen: Inputs) -> Inputs:
+    """Images in one byte a number, as they were seen."""
+    images = {name for name, values in seen.items() if values.dtype.name == "uint8"}
+    return {name: values.astype("uint8") if name in images else values for name, values in inputs.items()}
 
 
 def _seen(contract: dict[str, Any], reference: Reference, settings: dict[str, Any]) -> Seen:

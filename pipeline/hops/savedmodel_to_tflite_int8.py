@@ -23,8 +23,8 @@ def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict
     import numpy as np
     import tensorflow as tf
 
-    with np.load(Path(settings["calibration"]) / "observations.npz") as stored:
-        ready = contracts.prologue(contract["prologue"], {name: stored[name] for name in stored.files})
+    seen = contracts.read_inputs(contract, Path(settings["calibration"]) / "observations.npz")
+    ready = contracts.prologue(contract["prologue"], seen)
     inputs = {entry["name"]: ready[entry["name"]] for entry in contract["inputs"]}
     _check_ranges(inputs)
 
@@ -37,7 +37,7 @@ def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict
     converter.representative_dataset = representative_dataset
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.int8
-    content = converter.convert()
+    content = fixed_batch.convert(converter)
     (target / fixed_batch.FILE).write_bytes(content)
     fixed_batch.describe(content, contract)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,10 @@ def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict
     outputs = [output["name"] for output in contract["outputs"]]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's deprecation notes and tracer hints; the check decides
-        _export(module, outputs, target / FILE, settings["opset"])
+        try:
+            _export(module, outputs, target / FILE, settings["opset"])
+        except RuntimeError as error:
+            raise _refusal(error, settings["opset"]) from None
     model = onnx.load(target / FILE, load_external_data=False)
     _hold_to_request(model, settings["opset"])
     _strip(model)
@@ -67,8 +71,11 @@ def _for_integers(module: exported.Exported, contract: dict[str, Any], calibrati
     import numpy as np
     import torch
 
-    with np.load(calibration / "observations.npz") as stored:
-        ready = contracts.prologue(contract["prologue"], {name: stored[name] for name in stored.files})
+    from pipeline.agents import activations
+
+    activations.for_integers(module)
+    seen = contracts.read_inputs(contract, calibration / "observations.npz")
+    ready = contracts.prologue(contract["prologue"], seen)
     one_hot = {step["input"] for step in contract["prologue"] if step["op"] == "one_hot"}
     for name in module.features.slices:
         layout = next(entry["layout"] for entry in contract["inputs"] if entry["name"] == name)
@@ -120,6 +127,12 @@ def _export(module: exported.Exported, outputs: list[str], path: Path, opset: in
         return
     axes = {name: {0: "batch"} for name in [*module.names, *outputs]}
     torch.onnx.export(module, samples, str(path), opset_version=opset, dynamo=False, dynamic_axes=axes, **names)
+
+
+def _refusal(error: RuntimeError, opset: int) -> Exception:
+    """What the exporters say of an operator that ONNX has not, in our words; anything else as it is."""
+    absent = re.findall(r"operator '(\S+)' to ONNX opset|function found for <OpOverload\(op='(\S+?)'", str(error))
+    return errors.lacking(f"ONNX of opset {opset}", map("".join, absent)) if absent else error
 
 
 def _hold_to_request(model: onnx.ModelProto, opset: int) -> None:

@@ -17,6 +17,7 @@ from pipeline.steps.making import Step
 from pipeline.steps.of_agent import OBSERVATIONS, SOURCE
 
 VERDICT = "verdict.json"
+LEGIBLE = 256  # numbers of an observation that a verdict shows; an image is found by its row
 
 
 def checks_of(kind: str) -> tuple[str, ...]:
@@ -199,8 +200,8 @@ def _compare(home: Path, hop: Hop, ran: Path, before: Path | None, limits: Toler
 
     about = json.loads((home / OBSERVATIONS / "about.json").read_text(encoding="utf-8"))
     episodes = ran / "episodes.json"
-    observations = arrays(home / OBSERVATIONS / "observations.npz")
     contract = contracts.load(home / hop.kind)
+    observations = contracts.read_inputs(contract, home / OBSERVATIONS / "observations.npz")
     if contract["states"]:  # sequences, one after the other
         observations = {name: values.reshape(-1, *values.shape[2:]) for name, values in observations.items()}
     verdict = checks.compare(
@@ -215,7 +216,8 @@ def _compare(home: Path, hop: Hop, ran: Path, before: Path | None, limits: Toler
         draws=arrays(drawn) if (drawn := home / OBSERVATIONS / "draws.npz").is_file() else None,
     )
     for found in verdict.figures.get("outputs", {}).values():
-        found["observation"] = {name: values[found["worst"]].ravel().tolist() for name, values in observations.items()}
+        worst = {name: values[found["worst"]].ravel() for name, values in observations.items()}
+        found["observation"] = {name: values.tolist() for name, values in worst.items() if len(values) <= LEGIBLE}
     verdict.figures["compared_with"] = f"predict(deterministic=True) of stable-baselines3, on {about['origin']}"
     verdict.figures["edges"] = about["edges"] if isinstance(limits, Tolerance) else 0
     return verdict
