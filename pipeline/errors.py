@@ -5,6 +5,8 @@ Errors cross process boundaries as JSON, so they hold nothing but text.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class SlipwayError(Exception):
     """A failure that its reader can act on, told in one line.
@@ -220,6 +222,11 @@ class CheckFailed(SlipwayError):
 
 class NotRun(SlipwayError):
     """Not a failure: the step cannot run here, for the reason given in ``what``."""
+
+
+def lacking(tool: str, operators: Iterable[str]) -> NotRun:
+    """A tool has no such operators, so that there will be no artifact of this kind, nor of what is made from it."""
+    return NotRun(f"not supported: {tool} has no operator {', '.join(sorted(set(operators)))}")
 
 
 # --- the machine -----------------------------------------------------------------------------------

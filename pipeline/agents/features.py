@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipeline.agents import spaces
+from pipeline.agents import activations, spaces
 from pipeline.agents.modules import MatMulAdd, flat
 
 SCALE = 1 / 255
@@ -106,7 +106,7 @@ class Foreign(nn.Module):
         super().__init__()
         self.layouts: list[Layout] = []
         self.slices: dict[str, tuple[int, int]] = {}
-        self.extractor = copy.deepcopy(extractor)
+        self.extractor = activations.known(extractor)
         self.entries, self.scales = entries, scales
 
     def forward(self, given: Mapping[str, torch.Tensor]) -> torch.Tensor:

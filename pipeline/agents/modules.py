@@ -5,11 +5,12 @@ This module imports torch, so it is itself imported inside functions only.
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
 from torch import nn
+
+from pipeline.agents import activations
 
 
 class MatMulAdd(nn.Module):
@@ -17,7 +18,7 @@ class MatMulAdd(nn.Module):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        self.weight = nn.Parameter(linear.weight.detach().t().contiguous())
+        self.weight = nn.Parameter(linear.weight.detach().t().clone(memory_format=torch.contiguous_format))
         bias = torch.zeros(linear.out_features) if linear.bias is None else linear.bias.detach().clone()
         self.bias = nn.Parameter(bias)
 
@@ -255,7 +256,7 @@ def small(module: nn.Module) -> nn.Module:
                 _fold(found.pop(), made)  # type: ignore[arg-type]
             found.append(made)
         else:
-            found.append(_affine(layer) if type(layer).__name__ == "BatchRenorm1d" else copy.deepcopy(layer))
+            found.append(_affine(layer) if type(layer).__name__ == "BatchRenorm1d" else activations.known(layer))
     return nn.Sequential(*found)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
+
+from pipeline import errors
 
 FILE = "policy.tflite"
 
@@ -21,6 +24,21 @@ def converter(source: Path, contract: dict[str, Any]) -> Any:
     decide = tf.function(lambda **inputs: signature(**inputs)).get_concrete_function(**specs)
     # The trackable object is kept by the converter: it owns the variables.
     return tf.lite.TFLiteConverter.from_concrete_functions([decide], loaded)
+
+
+def convert(converter: Any) -> bytes:
+    """The TFLite file.
+
+    :raises errors.NotRun: TensorFlow Lite lacks one of the operators
+    """
+    try:
+        content: bytes = converter.convert()
+    except Exception as error:
+        absent = re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", str(error))
+        if absent:
+            raise errors.lacking("TensorFlow Lite", absent) from None
+        raise
+    return content
 
 
 def describe(content: bytes, contract: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict
     """Write ``saved_model/`` with the signature ``serving_default``.
 
     :raises errors.OpsetUnfit: the ONNX file is of another opset than onnx-tf takes safely
-    :raises errors.ConverterFailed: onnx-tf lacks one of its operators
+    :raises errors.NotRun: onnx-tf lacks one of its operators
+    :raises errors.ConverterFailed: it failed in another way
     """
     import onnx
     import onnx_tf.backend
@@ -32,6 +34,9 @@ def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict
         onnx_tf.backend.prepare(model).export_graph(str(target / FOLDER))
     except Exception as error:  # onnx-tf's refusals share no class; TensorFlow wraps them in its own traceback
         traceback.print_exc()
+        absent = re.findall(r"(\w+) version \d+ is not implemented", str(error))
+        if absent:
+            raise errors.lacking("onnx-tf", absent) from None
         operators = ", ".join(sorted({node.op_type for node in model.graph.node}))
         line = str(error).strip().splitlines()[-1].strip()
         raise errors.ConverterFailed(f"onnx-tf: {line} The graph has {operators}", file=path) from None

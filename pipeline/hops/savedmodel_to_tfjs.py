@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
+
+from pipeline import errors
 
 FILE = "model.json"
 
@@ -14,12 +17,20 @@ def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict
 
     The converter loses the outputs' names where two have the same shape and dtype, and writes each node's
     attributes in random order: both are put right here.
+
+    :raises errors.NotRun: TensorFlow.js lacks one of its operators
     """
     import tensorflow as tf
     from tensorflowjs.converters import tf_saved_model_conversion_v2
 
     folder = str(source / contract["files"][0])
-    tf_saved_model_conversion_v2.convert_tf_saved_model(folder, str(target))
+    try:
+        tf_saved_model_conversion_v2.convert_tf_saved_model(folder, str(target))
+    except ValueError as error:
+        title, _, absent = str(error).partition("\n")
+        if not title.startswith("Unsupported Ops"):
+            raise
+        raise errors.lacking("TensorFlow.js", re.split(r"[\s,]+", absent.strip())) from None
     signature = tf.saved_model.load(folder).signatures[contract["signature"]]
     path = target / FILE
     model = json.loads(path.read_text(encoding="utf-8"))

@@ -19,6 +19,6 @@ def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict
     if settings["weights"] == "float16":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
-    content = converter.convert()
+    content = fixed_batch.convert(converter)
     (target / fixed_batch.FILE).write_bytes(content)
     fixed_batch.describe(content, contract)

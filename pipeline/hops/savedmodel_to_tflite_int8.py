@@ -20,7 +20,6 @@ def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict
     :param settings: ``calibration``, folder of the artifact with the agent's own rollouts
     :raises errors.ObservationsNotFinite: the calibration observations cannot give a range
     """
-    import numpy as np
     import tensorflow as tf
 
     seen = contracts.read_inputs(contract, Path(settings["calibration"]) / "observations.npz")

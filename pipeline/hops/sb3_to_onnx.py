@@ -68,7 +68,6 @@ def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict
 
 def _for_integers(module: exported.Exported, contract: dict[str, Any], calibration: Path) -> None:
     """Fold into the core what makes one integer scale per tensor enough, and say so in the contract."""
-    import numpy as np
     import torch
 
     from pipeline.agents import activations

@@ -36,19 +36,52 @@ def test_wrong_opset_is_refused_with_both_numbers(an_onnx_artifact: Path, tmp_pa
         convert(an_onnx_artifact, tmp_path / "out", "onnx_to_savedmodel", "tensorflow", opset=14)
 
 
-def test_operator_that_onnx_tf_lacks_is_named(an_onnx_artifact: Path, tmp_path: Path) -> None:
-    node = helper.make_node("Unsqueeze", ["observation", "axes"], ["action"])
-    graph = helper.make_graph(
-        [node],
-        "g",
-        [helper.make_tensor_value_info("observation", TensorProto.FLOAT, ["batch", 4])],
-        [helper.make_tensor_value_info("action", TensorProto.FLOAT, ["batch", 1, 4])],
-        [helper.make_tensor("axes", TensorProto.INT64, [1], [1])],
+def forge(artifact: Path, node: onnx.NodeProto, *constants: onnx.TensorProto) -> Path:
+    """Put a graph of one node, observation [batch, 4] -> action, into an ONNX artifact."""
+    takes, gives = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 4]) for name in ("observation", "action")
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
-    onnx.save(model, an_onnx_artifact / "policy.onnx")
-    with pytest.raises(errors.ConverterFailed, match="onnx-tf: .*Unsqueeze.* is not implemented"):
-        convert(an_onnx_artifact, tmp_path / "out", "onnx_to_savedmodel", "tensorflow", opset=14)
+    graph = helper.make_graph([node], "g", [takes], [gives], constants)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8), artifact / "policy.onnx"
+    )
+    return artifact
+
+
+AXES = helper.make_tensor("axes", TensorProto.INT64, [1], [1])
+LACKING = {
+    "onnx_to_savedmodel": (
+        helper.make_node("Unsqueeze", ["observation", "axes"], ["action"]),
+        "onnx-tf has no operator Unsqueeze",
+    ),
+    "savedmodel_to_tflite": (
+        helper.make_node("Erf", ["observation"], ["action"]),
+        "TensorFlow Lite has no operator Erf",
+    ),
+    "savedmodel_to_tflite_int8": (
+        helper.make_node("Erf", ["observation"], ["action"]),
+        "TensorFlow Lite has no operator Erf",
+    ),
+    "savedmodel_to_tfjs": (
+        helper.make_node("Gather", ["observation", "axes"], ["action"], axis=1),
+        "TensorFlow.js has no operator Assert",
+    ),
+}
+
+
+@pytest.mark.parametrize("module", LACKING)
+def test_operator_that_a_converter_lacks_is_named_and_is_no_failure(
+    shipped_agents: Built, an_onnx_artifact: Path, tmp_path: Path, module: str
+) -> None:
+    node, wanted = LACKING[module]
+    source = forge(an_onnx_artifact, node, AXES)
+    if module != "onnx_to_savedmodel":
+        convert(source, tmp_path / "savedmodel", "onnx_to_savedmodel", "tensorflow", opset=14)
+        source = tmp_path / "savedmodel"
+    calibration = str(shipped_agents.artifacts / "cartpole_ppo" / "calibration")
+    with pytest.raises(errors.NotRun) as caught:
+        convert(source, tmp_path / "out", module, "tensorflow", opset=14, weights="float32", calibration=calibration)
+    assert caught.value.what == f"not supported: {wanted}"
 
 
 def test_truncated_source_quotes_the_telling_line_and_keeps_the_traceback(
