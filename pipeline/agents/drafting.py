@@ -50,7 +50,7 @@ def draft(path: Path, folder: Path) -> str:
     refusal = errors.from_json(facts["refusal"]) if facts["refusal"] else None
     pkl = facts.get("vecnormalize")
     unfit = refusal if pkl and refusal and refusal.file == pkl["file"] else None
-    arguments = refusal if refusal and refusal.what.startswith("policy_kwargs: ") else None
+    arguments = refusal if refusal and refusal.what.startswith("policy_kwargs") else None
     if refusal and not unfit and not arguments:
         raise refusal
     told = surroundings.training(path)
@@ -59,7 +59,7 @@ def draft(path: Path, folder: Path) -> str:
         [f"zip = {_quoted(os.path.relpath(path.resolve(), folder.resolve()))}"],
         _statistics(path, folder, facts, unfit, told),
         _images(facts),
-        _arguments(facts, arguments),
+        _arguments(arguments),
         ["", *_environment(path, facts, told)],
     ]
     return "\n".join(line for part in parts for line in part) + "\n"
@@ -113,14 +113,14 @@ def _observed(facts: Facts) -> dict[str, dict[str, Any]]:
     return dict(space["spaces"]) if space["type"] == "Dict" else {"": space}
 
 
-def _arguments(facts: Facts, refusal: errors.SlipwayError | None) -> Iterator[str]:
+def _arguments(refusal: errors.SlipwayError | None) -> Iterator[str]:
     """What to do where policy_kwargs hold something of the user's own."""
     if not refusal:
         return
     yield f"# {errors.printable(refusal.what)}"
-    by_value = re.findall(r"the class (\w+), by value", json.dumps(facts["policy_kwargs"]))
-    for name in by_value or ["Class"]:
-        yield f'# import_allowed = ["package.module:{name}"]  # if it is a features extractor: where yours is installed'
+    key = re.search(r'import_allowed = \["[^"]*"\]', errors.printable(refusal.remedy))
+    if key:
+        yield f'# {key[0]}  # where its code can be imported; import_from = ["…"] names folders of yours'
     yield "# trust = true  # runs whatever code the archive holds: only for one that you made yourself"
 
 

@@ -95,7 +95,7 @@ def _members(content: bytes) -> tuple[dict[str, bytes], dict[str, int]]:
     found: dict[str, bytes] = {}
     try:
         found = zips.members(content, "", zips.MAX_MEMBERS)
-        return found, {name: len(held) for name, held in found.items()}
+        return found, {_named(name): len(held) for name, held in found.items()}
     except errors.SlipwayError:
         if content.count(b"PK\x01\x02") > zips.MAX_ENTRIES:
             return {}, {}
@@ -106,9 +106,14 @@ def _members(content: bytes) -> tuple[dict[str, bytes], dict[str, int]]:
                 if info.filename in archive.MEMBERS and info.file_size <= _SALVAGED:
                     with contextlib.suppress(Exception), opened.open(info) as file:  # any damage: one member less
                         found[info.filename] = file.read(info.file_size + 1)
-            return found, {info.filename: info.file_size for info in infos}
+            return found, {_named(info.filename): info.file_size for info in infos}
     except Exception:  # zipfile's own refusals have many types
         return {}, {}
+
+
+def _named(name: str) -> str:
+    """A name out of the file, fit for a line of a terminal."""
+    return errors.printable(name)[:100]
 
 
 def _described(path: Path, data: dict[str, Any]) -> Facts:
@@ -129,7 +134,7 @@ def _described(path: Path, data: dict[str, Any]) -> Facts:
 def _brief(space: dict[str, Any]) -> Facts:
     """A space, with one number for bounds that are all the same."""
     if space["type"] == "Dict":
-        return {**space, "spaces": {errors.printable(key)[:60]: _brief(part) for key, part in space["spaces"].items()}}
+        return {**space, "spaces": {_named(key): _brief(part) for key, part in space["spaces"].items()}}
     if space["type"] != "Box":
         return space
     ends = {key: space[key][0] if len(set(space[key])) == 1 else space[key] for key in ("low", "high")}
@@ -177,12 +182,9 @@ def _training(data: dict[str, Any]) -> Facts:
 def _network(pth: bytes) -> Facts:
     """Every tensor with its shape and dtype; one that has several names counts once."""
     found: dict[str, tensors.Tensor] = _tried(tensors.read, pth) or {}
-    distinct = {(id(held.storage), held.offset, held.shape): held.elements for held in found.values()}
+    distinct = {(held.key, held.offset, held.shape): held.elements for held in found.values()}
     return {
-        "tensors": {
-            errors.printable(name)[:200]: {"shape": list(held.shape), "dtype": held.dtype}
-            for name, held in found.items()
-        },
+        "tensors": {_named(name): {"shape": list(held.shape), "dtype": held.dtype} for name, held in found.items()},
         "parameters": sum(distinct.values()),
     }
 
@@ -195,11 +197,11 @@ def _references(data: dict[str, Any], members: dict[str, bytes]) -> dict[str, Fa
         if isinstance(held, str):
             with contextlib.suppress(ValueError):
                 scan = references.of_pickle(base64.b64decode(held))
-                found[f"data: {errors.printable(key)[:60]}"] = _scanned(scan, key in READ, pickles.ALLOWED)
+                found[f"data: {_named(key)}"] = _scanned(scan, key in READ, pickles.ALLOWED)
     for name, content in members.items():
         if name.endswith((".pth", ".pkl")):
             scan = references.of_tensors(content)
-            found[errors.printable(name)[:60]] = _scanned(scan, name == "policy.pth", pickles.TENSORS)
+            found[_named(name)] = _scanned(scan, name == "policy.pth", pickles.TENSORS)
     return found
 
 
@@ -233,7 +235,7 @@ def _normalizer(pkl: Path) -> Facts:
         inner = held.state if isinstance(held, Record) else None
         mean = _tried(records.array, inner.get("mean")) if isinstance(inner, dict) else None
         if mean is not None:
-            facts["shapes"][errors.printable(str(key))[:60]] = list(mean.shape)
+            facts["shapes"][_named(str(key))] = list(mean.shape)
     return facts
 
 
@@ -263,7 +265,7 @@ def _made(record: Record) -> str:
     """A class or a function that the archive holds by value, or what an object is made by."""
     name = references.dotted((record.callee.module, record.callee.name))
     if record.callee.name == "_make_skeleton_class" and len(record.args) > 1 and isinstance(record.args[1], str):
-        return f"the class {errors.printable(record.args[1])[:60]}, by value"
+        return f"the class {_named(record.args[1])}, by value"
     if re.search(r"_(make_function|fill_function|builtin_type)$", name):
         return "a function, by value"
     return f"an object of {name}"

@@ -42,6 +42,7 @@ class Tensor:
     :param strides: in elements
     :param offset: of the first element
     :param storage: little-endian bytes
+    :param key: of the storage; tensors that share one have the same
     """
 
     dtype: str
@@ -49,6 +50,7 @@ class Tensor:
     strides: tuple[int, ...]
     offset: int
     storage: bytes
+    key: str
 
     @property
     def elements(self) -> int:
@@ -147,4 +149,4 @@ def _tensor(name: str, record: object, storages: Mapping[str, bytes]) -> Tensor:
     last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
     if not 0 < math.prod(shape) <= count or last >= count:
         raise errors.WeightsUnfit(f"{name} is not within its numbers", expected=f"1 to {count:,}", found=shape)
-    return Tensor(dtype, tuple(shape), tuple(strides), offset, storage)
+    return Tensor(dtype, tuple(shape), tuple(strides), offset, storage, key)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from pipeline import errors
-from pipeline.agents import archive, pickles, records, statistics, tensors
+from pipeline.agents import archive, inspection, listing, pickles, records, statistics, tensors
 
 from .tripwires import Tripwire
 
@@ -190,17 +190,32 @@ def packed(content: dict[str, bytes]) -> bytes:
     return held.getvalue()
 
 
+def show(path: Path) -> None:
+    """Inspecting never fails, and gives the verdict that reading gives."""
+    facts = inspection.inspect(path)
+    json.dumps(facts, allow_nan=False)
+    assert listing.text(facts, 100).replace("\n", "").isprintable()
+    try:
+        archive.read(path)
+    except errors.SlipwayError as error:
+        assert facts["verdict"] == str(error)
+        raise
+
+
 def read_archives(zips: list[bytes], count: int, path: Path, tripwire: Tripwire) -> Tally:
-    """Whole archives: half of them changed in the zip's own bytes, half within a zip that is whole."""
+    """Whole archives: half of them changed in the zip's own bytes, half within a zip that is whole.
+
+    One in four is inspected too.
+    """
     mutator, tally = Mutator(1), Tally()
     contents = []
     for held in zips:
         path.write_bytes(held)
-        archive.read(path)
+        show(path)
         with zipfile.ZipFile(path) as opened:
             contents.append({name: opened.read(name) for name in opened.namelist()})
     before = peak_mib()
-    for _ in range(count):
+    for number in range(count):
         index, other = mutator.below(len(zips)), mutator.below(len(zips))
         if mutator.below(2):
             mutation = mutator.bytes_of(zips[index], zips[other], 1 + mutator.below(3))
@@ -208,7 +223,7 @@ def read_archives(zips: list[bytes], count: int, path: Path, tripwire: Tripwire)
             mutation = packed(within_archive(mutator, contents[index]))
         path.write_bytes(mutation)
         with tripwire.set(path):
-            tally.attempt(mutation, archive.read, path)
+            tally.attempt(mutation, archive.read if number % 4 else show, path)
         tally.events += tripwire.events
     tally.grown_mib = peak_mib() - before
     return tally
