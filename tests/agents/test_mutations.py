@@ -72,7 +72,7 @@ def tally(request: pytest.FixtureRequest, agents: list[Tiny]) -> dict[str, Any]:
         job.write_bytes(pickle.dumps({"what": what, "held": held, "count": COUNTS[what]}))
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "agents.mutating", str(job)]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=300)
+        done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=500)
         assert done.returncode == 0, done.stderr
         left = {path.name for path in Path(folder).iterdir()} - {"job", "job.mutation"}
     return {**json.loads(done.stdout), "what": what, "left": left}
