@@ -52,7 +52,7 @@ def _named(algorithm: str, observed: spaces.Space, acts: spaces.Space, policy: s
         kwargs["features_extractor_kwargs"] = {"cnn_output_dim": 12}
     recurrent = algorithm == "RecurrentPPO"
     kwargs = {**MEMORY, **kwargs} if recurrent else kwargs
-    scale = 2.5 if policy != "Mlp" else 3
+    scale = 3 if policy == "Mlp" else 1.5 if recurrent else 2.5
     full = f"{policy}{'Lstm' if recurrent else ''}Policy"
     return Case(algorithm, observed, acts, kwargs=kwargs, policy=full, **{"scale": scale, **fields})
 

@@ -146,7 +146,7 @@ class Case:
     :param normalize: whether with VecNormalize, or its arguments
     :param settings: arguments of the algorithm
     :param kwargs: of the policy
-    :param scale: what the first weights are multiplied by, so that decisions vary
+    :param scale: what the first weights are multiplied by, so that decisions vary and reach the bounds
     """
 
     algorithm: str
@@ -191,7 +191,7 @@ class Case:
                 elif name.endswith("log_std"):
                     parameter.normal_(-0.5, 0.3)
                 else:
-                    parameter.mul_(self.scale)
+                    parameter.mul_(self.scale * (10 if name.startswith("action_net") else 1))
             for name, buffer in policy.named_buffers():
                 if name.endswith("ra_mean"):
                     buffer.normal_(0, 0.5)

@@ -1,124 +1,33 @@
-"""What is exported computes what predict does."""
+"""The layers that a policy is exported as are those of torch and SB3, in fewer operators."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
+from sb3_contrib.common.torch_layers import BatchRenorm1d
+from stable_baselines3.common.distributions import StateDependentNoiseDistribution
+from stable_baselines3.common.preprocessing import preprocess_obs
 from torch import nn
 
 from pipeline import contract
 from pipeline.agents import modules
-from pipeline.agents.modules import Exported
-from pipeline.agents.policies import Parts
-
-from .making import Tiny
-
-
-def exported(tiny: Tiny, part: str = "policy", names: list[str] | None = None) -> Exported:
-    parts = tiny.reference.parts
-    wanted = names or (["action", parts.decision, *parts.extras] if part == "policy" else [parts.decision])
-    return Exported(parts, part, wanted, list(tiny.observed.shape))
-
-
-def run(module: Exported, observation: np.ndarray) -> dict[str, np.ndarray]:
-    answers = module(torch.from_numpy(observation.astype(np.float32)))
-    return {name: answer.numpy() for name, answer in zip(module.outputs, answers, strict=True)}
-
-
-# --- the whole policy and its core -----------------------------------------------------------------
-
-
-def test_exported_policy_decides_as_sb3(a_tiny_agent: Tiny) -> None:
-    observation = a_tiny_agent.observations()
-    wanted = a_tiny_agent.predict(observation)
-    found = run(exported(a_tiny_agent), observation)["action"]
-    assert found.shape == wanted.shape
-    assert found.dtype == wanted.dtype
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
-
-
-def test_exported_further_outputs_are_the_references(a_tiny_agent: Tiny) -> None:
-    module, observation = exported(a_tiny_agent), a_tiny_agent.observations()
-    wanted = a_tiny_agent.reference.outputs({"observation": observation}, module.outputs)
-    found = run(module, observation)
-    for name in module.outputs:
-        assert found[name].shape == wanted[name].shape
-        np.testing.assert_allclose(found[name], wanted[name], rtol=1e-4, atol=1e-5, err_msg=name)
-
-
-def test_core_between_numpys_prologue_and_epilogue_decides_as_sb3(a_tiny_agent: Tiny) -> None:
-    parts, observation = a_tiny_agent.reference.parts, a_tiny_agent.observations()
-    core = run(exported(a_tiny_agent, "core"), contract.prologue(parts.prologue, observation))
-    found, wanted = contract.epilogue(parts.epilogue, core[parts.decision]), a_tiny_agent.predict(observation)
-    assert found.shape == wanted.shape
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
-
-
-def test_batch_dimension_is_free(a_tiny_agent: Tiny) -> None:
-    module, observation = exported(a_tiny_agent), a_tiny_agent.observations(7)
-    together = run(module, observation)
-    for row in range(7):
-        alone = run(module, observation[row : row + 1])
-        for name, values in together.items():
-            np.testing.assert_allclose(alone[name][0], values[row], rtol=1e-4, atol=1e-5)
-
-
-def test_outputs_come_in_the_order_asked_for(made: Callable[[str], Tiny]) -> None:
-    tiny = made("ppo_box")
-    observation = tiny.observations(4)
-    forth, back = (
-        run(exported(tiny, names=names), observation) for names in (["action", "value"], ["value", "action"])
-    )
-    assert list(back) == ["value", "action"]
-    assert all(np.array_equal(forth[name], back[name]) for name in forth)
-
-
-def test_outputs_that_are_not_asked_for_are_not_computed(made: Callable[[str], Tiny]) -> None:
-    module = exported(made("ppo_box"), names=["action"])
-    assert not module.extras
-    assert len(module(torch.zeros(2, 3))) == 1
-
-
-def test_core_has_neither_prologue_nor_action(made: Callable[[str], Tiny]) -> None:
-    module = exported(made("ppo_normalized"), "core")
-    assert len(module.prologue) == 0
-    assert module.outputs == ["mean"]
-
-
-def test_exported_module_is_frozen(a_tiny_agent: Tiny) -> None:
-    module = exported(a_tiny_agent)
-    assert not module.training
-    assert not any(parameter.requires_grad for parameter in module.parameters())
-
-
-def test_exported_module_has_no_idle_operators(a_tiny_agent: Tiny) -> None:
-    held = {type(module) for module in exported(a_tiny_agent).modules()}
-    assert not held & {nn.Linear, nn.Identity, nn.Dropout}
-
-
-@pytest.mark.parametrize("dtype", [torch.int64, torch.int32], ids=str)
-def test_discrete_action_has_the_integers_asked_for(made: Callable[[str], Tiny], dtype: torch.dtype) -> None:
-    tiny = made("dqn_discrete")
-    module = Exported(tiny.reference.parts, "policy", ["action"], [3], dtype)
-    (action,) = module(torch.from_numpy(tiny.observations()))
-    assert action.dtype == dtype
-    np.testing.assert_array_equal(action.numpy(), tiny.predict(tiny.observations()))
-
-
-def test_parameters_count_the_core_alone(made: Callable[[str], Tiny]) -> None:
-    assert modules.parameters(made("ppo_box").reference.parts) == 3 * 64 + 64 + 64 * 64 + 64 + 64 * 2 + 2
-    assert modules.parameters(made("dqn_linear").reference.parts) == 3 * 4 + 4
-
 
 # --- Normalize -------------------------------------------------------------------------------------
 
 
 def normalize_step(mean: Any, variance: Any, clip: float = 10.0, epsilon: float = 1e-8) -> dict[str, Any]:
-    return {"op": "normalize", "mean": list(mean), "variance": list(variance), "clip": clip, "epsilon": epsilon}
+    return {
+        "op": "normalize",
+        "input": "x",
+        "mean": list(mean),
+        "variance": list(variance),
+        "clip": clip,
+        "epsilon": epsilon,
+    }
 
 
 @pytest.mark.parametrize(
@@ -138,7 +47,7 @@ def test_normalize_keeps_float64s_precision(mean: list[float], variance: list[fl
     wanted = np.clip((observation.astype(np.float64) - mean) / np.sqrt(np.array(variance) + 1e-8), -10, 10)
     found = modules.Normalize(step, [3])(torch.from_numpy(observation)).numpy()
     np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=2e-6)
-    np.testing.assert_allclose(contract.prologue([step], observation), wanted, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(contract.prologue([step], {"x": observation})["x"], wanted, rtol=1e-6, atol=1e-7)
 
 
 def test_one_subtraction_is_enough_where_the_mean_is_near() -> None:
@@ -181,7 +90,38 @@ def test_unscale_of_symmetric_bounds_only_multiplies() -> None:
 
 
 def test_argmax_takes_the_first_of_equals() -> None:
-    assert modules.Argmax(torch.int64)(torch.tensor([[1.0, 2.0, 2.0]])).tolist() == [1]
+    assert modules.Argmax(torch.int64, [])(torch.tensor([[1.0, 2.0, 2.0]])).tolist() == [1]
+    assert modules.Argmax(torch.int64, [2, 2])(torch.zeros(1, 4)).tolist() == [[0, 0]]
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32], ids=str)
+def test_argmax_of_groups_counts_within_each(dtype: torch.dtype) -> None:
+    found = modules.Argmax(dtype, [3, 1, 2])(torch.tensor([[0.0, 5.0, 1.0, -9.0, 2.0, 3.0], [7, 0, 0, 0, 1, 0]]))
+    assert found.dtype == dtype
+    assert found.tolist() == [[1, 0, 1], [0, 0, 0]]
+
+
+def test_one_group_keeps_its_dimension() -> None:
+    assert modules.Argmax(torch.int64, [2])(torch.tensor([[0.0, 1.0]])).tolist() == [[1]]
+
+
+def test_positive_is_the_mode_of_bits() -> None:
+    found = modules.Positive(torch.int32)(torch.tensor([[0.5, -0.5, 0.0]]))
+    assert found.dtype == torch.int32
+    assert found.tolist() == [[1, 0, 0]]
+
+
+@pytest.mark.parametrize("sizes", [[3], [2, 4], [1, 1, 5], [1]], ids=str)
+def test_one_hot_is_sb3s_preprocessing(sizes: list[int]) -> None:
+    several = spaces.MultiDiscrete(sizes) if len(sizes) > 1 else spaces.Discrete(sizes[0])
+    several.seed(0)
+    drawn = torch.from_numpy(np.stack([several.sample() for _ in range(40)]))
+    wanted = preprocess_obs(drawn, several)
+    found = modules.OneHot(sizes)(drawn.to(torch.int32))
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, wanted.reshape(40, -1).float(), rtol=0, atol=0)
+    step = {"op": "one_hot", "input": "x", "sizes": sizes}
+    np.testing.assert_array_equal(contract.prologue([step], {"x": drawn.numpy()})["x"], found.numpy())
 
 
 def test_constant_is_repeated_along_the_batch() -> None:
@@ -206,76 +146,106 @@ def test_flat_leaves_out_what_does_nothing() -> None:
     assert [type(leaf) for leaf in modules.flat(net)] == [nn.ReLU, nn.Tanh]
 
 
+@pytest.mark.parametrize("shape", [(3, 4), (1, 4), (3, 1), (1, 1)], ids=str)
+def test_weights_are_copied_whatever_their_shape(shape: tuple[int, int]) -> None:
+    """Transposed, a single row or column lies in memory as it did."""
+    layer = nn.Linear(*shape)
+    made = modules.MatMulAdd(layer)
+    with torch.no_grad():
+        made.weight.fill_(9)
+        made.bias.fill_(9)
+    assert not (layer.weight == 9).any() and not (layer.bias == 9).any()
+
+
+def test_linear_layer_may_lack_its_bias() -> None:
+    layer = nn.Linear(5, 3, bias=False)
+    x = torch.randn(4, 5)
+    torch.testing.assert_close(modules.MatMulAdd(layer)(x), layer(x))
+
+
 @pytest.mark.parametrize(("shape", "wanted"), [([2, 3], (5, 2, 3)), ([], (5,))])
 def test_reshape_gives_the_shape_of_the_action(shape: list[int], wanted: tuple[int, ...]) -> None:
-    parts = Parts([], nn.Sequential(), nn.Linear(4, 6 if shape else 1), [{"op": "reshape", "shape": shape}], "mean")
-    (action,) = Exported(parts, "policy", ["action"], [4])(torch.zeros(5, 4))
-    assert tuple(action.shape) == wanted
-
-
-# --- folding for integers --------------------------------------------------------------------------
-
-
-def ranges(tiny: Tiny) -> tuple[np.ndarray, np.ndarray]:
-    size = int(np.prod(tiny.observed.shape))
-    rng = np.random.default_rng(1)
-    return rng.normal(size=size), rng.uniform(0.05, 20, size=size)
+    layer = modules.step({"op": "reshape", "shape": shape}, torch.int64)
+    assert tuple(layer(torch.zeros(5, 6 if shape else 1)).shape) == wanted
 
 
 @pytest.mark.parametrize(
-    "case",
-    [
-        "ppo_discrete",
-        "ppo_normalized",
-        "dqn_discrete",
-        "dqn_linear",
-        "dqn_table",
-        "sac_normalized",
-        "td3_table",
-        "qrdqn_discrete",
-    ],
+    ("op", "layer"), [("tanh", nn.Tanh), ("argmax", modules.Argmax), ("positive", modules.Positive)]
 )
-def test_equalized_core_decides_alike_on_equalized_inputs(made: Callable[[str], Tiny], case: str) -> None:
-    tiny = made(case)
-    parts, observation = tiny.reference.parts, tiny.observations()
-    middle, half = ranges(tiny)
-    core = exported(tiny, "core")
-    core.equalize(torch.from_numpy(middle), torch.from_numpy(half))
-    steps = [*parts.prologue, {"op": "equalize", "middle": middle.tolist(), "half": half.tolist()}]
-    answered = run(core, contract.prologue(steps, observation))[parts.decision]
-    wanted = run(exported(tiny, "core"), contract.prologue(parts.prologue, observation))[parts.decision]
-    np.testing.assert_allclose(answered, wanted, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(contract.epilogue(parts.epilogue, answered), tiny.predict(observation), atol=1e-4)
+def test_step_of_the_epilogue_is_a_layer(op: str, layer: type[nn.Module]) -> None:
+    assert type(modules.step({"op": op}, torch.int64)) is layer
 
 
-@pytest.mark.parametrize("case", ["ppo_discrete", "a2c_discrete", "dqn_discrete", "dqn_linear", "qrdqn_discrete"])
-def test_centered_core_decides_alike(made: Callable[[str], Tiny], case: str) -> None:
-    tiny = made(case)
-    reference, observation = tiny.reference, tiny.observations()
-    core = exported(tiny, "core")
-    core.center()
-    found = run(core, observation)[reference.parts.decision]
-    wanted = reference.outputs({"observation": observation}, ["preferences"])["preferences"]
-    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=2e-5)
-    np.testing.assert_allclose(found.mean(axis=1), 0, atol=1e-5)
-    np.testing.assert_array_equal(found.argmax(axis=1), tiny.predict(observation))
+# --- memory ----------------------------------------------------------------------------------------
 
 
-def test_folding_leaves_the_reference_as_it_was(made: Callable[[str], Tiny]) -> None:
-    reference = made("dqn_discrete").reference
-    before = {name: tensor.clone() for name, tensor in reference.policy.state_dict().items()}
-    core = Exported(reference.parts, "core", ["q_values"], [3])
-    core.equalize(torch.zeros(3, dtype=torch.float64), torch.full((3,), 9.0, dtype=torch.float64))
-    core.center()
-    assert all(torch.equal(before[name], tensor) for name, tensor in reference.policy.state_dict().items())
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("bias", [True, False])
+def test_memory_is_one_step_of_torchs(layers: int, bias: bool) -> None:
+    torch.manual_seed(0)
+    lstm = nn.LSTM(5, 4, num_layers=layers, bias=bias, dropout=0.5 if layers > 1 else 0).eval()
+    x, h, c = torch.randn(6, 5), torch.randn(layers, 6, 4), torch.randn(layers, 6, 4)
+    with torch.no_grad():
+        output, (new_h, new_c) = lstm(x[None], (h, c))
+        found, states = modules.Lstm(lstm)(x, [state for layer in range(layers) for state in (h[layer], c[layer])])
+    torch.testing.assert_close(found, output[0])
+    torch.testing.assert_close(torch.stack(states[::2]), new_h)
+    torch.testing.assert_close(torch.stack(states[1::2]), new_c)
 
 
-def test_core_that_does_not_start_with_a_layer_cannot_be_equalized() -> None:
-    parts = Parts([], nn.Sequential(nn.Tanh()), nn.Linear(3, 2), [], "mean")
-    with pytest.raises(TypeError, match="first layer is Tanh, which cannot take equalized inputs"):
-        Exported(parts, "core", ["mean"], [3]).equalize(torch.zeros(3), torch.ones(3))
+# --- normalizations --------------------------------------------------------------------------------
 
 
-def test_core_that_does_not_end_with_a_layer_cannot_be_centered(made: Callable[[str], Tiny]) -> None:
-    with pytest.raises(TypeError, match="last layer is Tanh, which cannot be centered"):
-        exported(made("td3_box"), "core").center()
+def renorm(units: int, affine: bool = True) -> BatchRenorm1d:
+    """A batch normalization that has seen something."""
+    made = BatchRenorm1d(units, affine=affine).eval()
+    with torch.no_grad():
+        made.ra_mean.normal_()
+        made.ra_var.uniform_(0.1, 4)
+        if affine:
+            made.scale.normal_()
+            made.bias.normal_()
+    return made
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_normalization_is_folded_into_the_layer_behind(affine: bool) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(renorm(5, affine), nn.Linear(5, 4), nn.ReLU(), renorm(4, affine), nn.Linear(4, 2)).eval()
+    small = modules.small(net)
+    assert [type(layer) for layer in small] == [modules.MatMulAdd, nn.ReLU, modules.MatMulAdd]
+    x = torch.randn(7, 5)
+    torch.testing.assert_close(small(x), net(x), rtol=1e-5, atol=1e-5)
+
+
+def test_normalization_with_no_layer_behind_stays() -> None:
+    net = nn.Sequential(nn.Linear(5, 4), renorm(4), nn.ReLU()).eval()
+    small = modules.small(net)
+    assert [type(layer) for layer in small] == [modules.MatMulAdd, modules.Affine, nn.ReLU]
+    x = torch.randn(7, 5)
+    torch.testing.assert_close(small(x), net(x), rtol=1e-5, atol=1e-5)
+
+
+def test_normalization_at_the_end_goes_before_what_comes_next() -> None:
+    norm, linear = renorm(4), nn.Linear(5, 4)
+    layers, ending = modules.without_ending_norm(nn.Sequential(linear, norm))
+    assert (list(layers), ending) == ([linear], [norm])
+    layers, ending = modules.without_ending_norm(nn.Sequential(norm, linear))
+    assert (list(layers), ending) == ([norm, linear], [])
+
+
+# --- the deviation of gSDE -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("full_std", [True, False])
+@pytest.mark.parametrize("use_expln", [True, False])
+def test_deviation_of_gsde_is_that_of_its_distribution(full_std: bool, use_expln: bool) -> None:
+    torch.manual_seed(0)
+    distribution = StateDependentNoiseDistribution(3, full_std=full_std, use_expln=use_expln)
+    _, log_std = distribution.proba_distribution_net(6, log_std_init=-0.5)
+    with torch.no_grad():
+        log_std.normal_()
+        latent = torch.randn(5, 6)
+        wanted = distribution.proba_distribution(torch.zeros(5, 3), log_std, latent).distribution.stddev.log()
+        found = modules.StateDependentLogStd(distribution, log_std)(latent)
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)

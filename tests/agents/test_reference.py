@@ -38,6 +38,14 @@ def test_tiny_agents_decide_variously(a_tiny_agent: Tiny) -> None:
     assert len(np.unique(actions.reshape(len(actions), -1), axis=0)) > 1
 
 
+@pytest.mark.parametrize("case", ["ppo_box", "a2c_normalized", "recurrentppo_box", "ppo_gsde", "ars_clipped"])
+def test_box_actions_reach_the_bounds_and_stay_within(made: Callable[[str], Tiny], case: str) -> None:
+    tiny = made(case)
+    actions = tiny.reference.predict(tiny.inputs(256))[0]
+    assert (actions.min(axis=0) == tiny.acts.low).any() and (actions.max(axis=0) == tiny.acts.high).any()
+    assert ((actions > tiny.acts.low) & (actions < tiny.acts.high)).any(axis=0).all()
+
+
 def test_every_supported_family_is_tried() -> None:
     assert {case.algorithm for case in CASES.values()} == set(policies.SUPPORTED)
 
