@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import contract as contracts
 from pipeline import errors
-from pipeline.agents import archive, exported, rollouts, statistics
+from pipeline.agents import archive, rollouts, statistics
 from pipeline.agents.reference import Reference
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ def read(target: Path, settings: dict[str, Any]) -> None:
     :param settings: ``agent``, ``zip``, ``vecnormalize`` (or "none"), ``outputs``, ``stochastic``, ``frame_stack``,
         and ``opened``: ``algorithm`` (or ""), ``images``, ``trust``, ``import_allowed``
     """
+    from pipeline.agents import exported
+
     zip_path = Path(settings["zip"])
     pkl = None if settings["vecnormalize"] == "none" else Path(settings["vecnormalize"])
     reference = _open(zip_path, pkl, settings["opened"])

@@ -176,6 +176,7 @@ def environment() -> dict[str, str]:
         "TF_ENABLE_ONEDNN_OPTS": "0",
         "TF_NUM_INTRAOP_THREADS": "1",
         "TF_NUM_INTEROP_THREADS": "1",
+        "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime keeps a database in the user's home otherwise
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_XET": "1",  # its cache would be in the user's home
     }
