@@ -31,10 +31,11 @@ def actions(shipped_agents: Built) -> dict[str, float]:
     from pipeline.agents import jobs
 
     questions = {"cartpole_ppo": [[0.01, -0.02, 0.03, 0.04]], "pendulum_sac": [[0.5, 0.8, -1.0]]}
-    return {
-        agent: float(jobs.open_agent(shipped_agents.artifacts / agent / "sb3").predict(np.float32(rows)).ravel()[0])
+    answers = {
+        agent: jobs.open_agent(shipped_agents.artifacts / agent / "sb3").predict({"observation": np.float32(rows)})
         for agent, rows in questions.items()
     }
+    return {agent: float(np.ravel(action)[0]) for agent, (action, _) in answers.items()}
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
