@@ -46,7 +46,12 @@ def make(environment: dict[str, Any], contract: dict[str, Any] | None = None) ->
     if environment["frame_stack"] > 1:
         from pipeline.agents import stacking
 
-        env = stacking.Stacked(env, environment["frame_stack"], _paddings(contract))
+        try:
+            env = stacking.Stacked(env, environment["frame_stack"], _paddings(contract))
+        except TypeError as error:
+            raise errors.EnvironmentUnfit(
+                f"the observations of {name} cannot be stacked: {error}", remedy="Leave frame_stack out of the config"
+            ) from None
     if contract is not None:
         _check_spaces(env, name, contract)
     return env

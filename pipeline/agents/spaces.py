@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 Description = dict[str, Any]
 CHANNEL_LAST, CHANNEL_FIRST, FLAT = "channel-last", "channel-first", "batch first"
-# Names that an input for a key of a Dict cannot have, being those of other inputs and of outputs.
+# Names that an input for a key of a Dict cannot have, being those of other inputs, of outputs, and Python's own
+# where TensorFlow takes inputs as keywords.
 _TAKEN = re.compile(
-    r"action|action_mask|keep|(new_)?[hc]\d+|logits|mean|log_std|value|q_values|scaled_action|preferences"
+    r"action|action_mask|keep|(new_)?[hc]\d+|logits|mean|log_std|value|q_values|scaled_action|preferences|self"
 )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 
 
 class Stacked(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -18,6 +19,7 @@ class Stacked(gymnasium.Wrapper[Any, Any, Any, Any]):
     :param frames: how many
     :param paddings: of one frame, flat, by key: what stands before the first observation. VecFrameStack puts 0
         there; behind VecNormalize that is a normalized 0, which in the environment's units is the mean.
+    :raises TypeError: the environment observes something else than Boxes
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], frames: int, paddings: dict[str, list[float]]) -> None:
@@ -25,14 +27,16 @@ class Stacked(gymnasium.Wrapper[Any, Any, Any, Any]):
         self.frames = frames
         self.paddings = paddings
         self.held: dict[str, list[np.ndarray]] = {}
-        space = env.observation_space
-        if isinstance(space, spaces.Dict):
-            self.observation_space = spaces.Dict({key: self._space(part) for key, part in space.spaces.items()})
-        else:
-            self.observation_space = self._space(space)
+        space: Any = env.observation_space
+        parts = space.spaces if isinstance(space, spaces.Dict) else {"": space}
+        self.axes = {key: _axis(part) for key, part in parts.items()}
+        stacked: dict[str, spaces.Space[Any]] = {key: self._space(part, self.axes[key]) for key, part in parts.items()}
+        self.observation_space = spaces.Dict(stacked) if isinstance(space, spaces.Dict) else stacked[""]
 
-    def _space(self, space: Any) -> spaces.Box:
-        low, high = (np.concatenate([bound] * self.frames, axis=_axis(bound)) for bound in (space.low, space.high))
+    def _space(self, space: Any, axis: int) -> spaces.Box:
+        if not isinstance(space, spaces.Box):
+            raise TypeError(f"only Box observations can be stacked, found {space}")
+        low, high = (np.concatenate([bound] * self.frames, axis=axis) for bound in (space.low, space.high))
         return spaces.Box(low, high, dtype=space.dtype)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -55,11 +59,10 @@ class Stacked(gymnasium.Wrapper[Any, Any, Any, Any]):
         found = {}
         for key, part in parts.items():
             self.held[key] = [*self.held[key][1:], part]
-            found[key] = np.concatenate(self.held[key], axis=_axis(part))
+            found[key] = np.concatenate(self.held[key], axis=self.axes[key])
         return found if isinstance(observation, dict) else found[""]
 
 
-def _axis(image: np.ndarray) -> int:
-    """SB3's ``StackedObservations.compute_stacking``: along the channels."""
-    first = image.ndim == 3 and image.dtype == np.uint8 and int(np.argmin(image.shape)) == 0
-    return 0 if first else -1
+def _axis(space: Any) -> int:
+    """Along the channels of what SB3 takes for an image, else the last, as its ``StackedObservations`` does."""
+    return 0 if is_image_space(space) and is_image_space_channels_first(space) else -1

@@ -49,6 +49,8 @@ def groups(acts: spaces.Space) -> list[int]:
     """How many choices each of an action's parts has."""
     if isinstance(acts, spaces.Discrete):
         return [int(acts.n)]
+    if isinstance(acts, spaces.Box):
+        return []
     return [int(n) for n in acts.nvec] if isinstance(acts, spaces.MultiDiscrete) else [2] * int(acts.n)
 
 

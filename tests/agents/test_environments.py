@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 import pytest
 from gymnasium import spaces
 
 from pipeline import errors
 from pipeline.agents import environments
 
-from .making import FLAT, FOUR, described, told
-from .worlds import WALK, Longer, environment, spaces_of
+from .making import told
+from .stubs import FIRST, FLAT, FOUR, IMAGE, SEVERAL
+from .worlds import OPEN, WALK, Longer, Open, contract_of, environment, spaces_of
 
 CARTPOLE = "CartPole-v1"
 
@@ -131,8 +133,7 @@ def test_wrapper_that_cannot_be_applied_is_named(wrapper: str) -> None:
     ],
 )
 def test_other_spaces_are_told_with_both(observed: spaces.Space, acts: spaces.Space, wanted: str) -> None:
-    contract = {"observation_space": described(observed), "action_space": described(acts)}
-    text = refusal(errors.EnvironmentUnfit, contract, name=WALK)
+    text = refusal(errors.EnvironmentUnfit, contract_of(observed, acts), name=WALK)
     assert f"the agent and {WALK} differ in their spaces" in text
     assert f"an environment that {wanted}" in text
     assert "found Box(-inf, inf, (2,), float32)" in text or "found Discrete(2)" in text
@@ -141,3 +142,135 @@ def test_other_spaces_are_told_with_both(observed: spaces.Space, acts: spaces.Sp
 def test_wrapper_that_changes_the_space_is_noticed() -> None:
     text = refusal(errors.EnvironmentUnfit, spaces_of(), name=WALK, wrappers=[f"{Longer.__module__}:Longer"])
     assert "observes Box(-inf, inf, (2,), float32), found Box(-inf, inf, (3,), float32)" in text
+
+
+# --- several inputs, images, stacks ----------------------------------------------------------------
+
+CHANNEL_FIRST = spaces.Dict({**SEVERAL.spaces, "picture": FIRST})  # as an archive holds it
+
+
+def opened(observed: spaces.Space, acts: spaces.Space = FOUR, **fields: Any) -> dict[str, Any]:
+    return {"name": OPEN, "kwargs": {"observed": observed, "acts": acts}, **fields}
+
+
+def test_images_are_held_to_the_layout_of_users() -> None:
+    assert environments.make(environment(**opened(IMAGE)), contract_of(FIRST, FOUR))
+    assert environments.make(environment(**opened(FIRST)), contract_of(FIRST, FOUR, "channel-first"))
+    assert environments.make(environment(**opened(SEVERAL)), contract_of(CHANNEL_FIRST, FOUR))
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize(
+    ("images", "held", "other"), [("channel-last", FIRST, "channel-first"), ("channel-first", IMAGE, "channel-last")]
+)
+def test_image_in_the_other_layout_is_told_with_what_to_set(
+    images: str, held: spaces.Box, other: str, several: bool
+) -> None:
+    agent, world = (spaces.Dict({"a": FLAT, "b": space}) if several else space for space in (FIRST, held))
+    text = refusal(errors.EnvironmentUnfit, contract_of(agent, FOUR, images), **opened(world))
+    assert "differ in their spaces" in text
+    assert f'The image has the other layout: set images = "{other}" in the config' in text
+
+
+@pytest.mark.parametrize(
+    ("agent", "world", "frames"),
+    [
+        (spaces.Box(-1, 1, (12,)), spaces.Box(-1, 1, (3,)), 4),
+        (spaces.Box(-1, 1, (2, 6)), spaces.Box(-1, 1, (2, 3)), 2),
+        (spaces.Box(0, 255, (4, 84, 84), np.uint8), spaces.Box(0, 255, (84, 84, 1), np.uint8), 4),
+        (spaces.Box(0, 255, (9, 48, 40), np.uint8), IMAGE, 3),
+        (
+            spaces.Dict({"a": FLAT, "b": spaces.Box(-1, 1, (6,))}),
+            spaces.Dict({"a": FLAT, "b": spaces.Box(-1, 1, (2,))}),
+            3,
+        ),
+    ],
+    ids=str,
+)
+def test_one_frame_of_a_stack_is_told_with_what_to_set(agent: spaces.Space, world: spaces.Space, frames: int) -> None:
+    text = refusal(errors.EnvironmentUnfit, contract_of(agent, FOUR), **opened(world))
+    assert f"If it was trained with VecFrameStack, set environment.frame_stack = {frames}" in text
+
+
+def test_declared_stack_fits() -> None:
+    observed = spaces.Box(0, 255, (9, 48, 40), np.uint8)
+    made = environments.make(environment(**opened(IMAGE, frame_stack=3)), contract_of(observed, FOUR))
+    assert made.observation_space.shape == (48, 40, 9)
+
+
+def test_stack_of_what_cannot_be_stacked_is_told() -> None:
+    text = refusal(errors.EnvironmentUnfit, contract_of(FOUR, FOUR), **opened(FOUR, frame_stack=2))
+    assert "cannot be stacked: only Box observations can be stacked, found Discrete(4)" in text
+    assert "Leave frame_stack out" in text
+
+
+def test_keys_that_differ_are_told() -> None:
+    agent = contract_of(spaces.Dict({"a": FLAT, "b": FLAT, "c": FLAT}), FOUR)
+    text = refusal(errors.EnvironmentUnfit, agent, **opened(spaces.Dict({"a": FLAT, "d": FLAT})))
+    assert "Keys of the observation: missing ['b', 'c'], unknown ['d']" in text
+    text = refusal(errors.EnvironmentUnfit, agent, **opened(spaces.Dict({"a": FLAT, "b": FLAT, "c": FLAT, "d": FLAT})))
+    assert "missing none, unknown ['d']" in text
+
+
+@pytest.mark.parametrize(
+    ("agent", "world"),
+    [
+        (spaces.Dict({"a": FLAT}), FLAT),
+        (FLAT, spaces.Dict({"a": FLAT})),
+        (spaces.Dict({"a": FLAT}), spaces.Dict({"a": FOUR})),
+        (spaces.Discrete(3), spaces.Discrete(4)),
+        (spaces.MultiDiscrete([3, 4]), spaces.MultiDiscrete([4, 3])),
+        (spaces.MultiBinary(3), spaces.MultiBinary(4)),
+        (spaces.Box(-1, 1, (3,)), spaces.Box(-1, 1, (4,))),
+    ],
+    ids=str,
+)
+def test_every_other_space_is_noticed(agent: spaces.Space, world: spaces.Space) -> None:
+    text = refusal(errors.EnvironmentUnfit, contract_of(agent, FOUR), **opened(world))
+    assert "frame_stack" not in text and "layout" not in text
+    assert "Name the environment (and wrappers) that the agent was trained in" in text
+    text = refusal(errors.EnvironmentUnfit, contract_of(FLAT, agent), **opened(FLAT, world))
+    assert "an environment that acts in" in text
+
+
+# --- what it observes ------------------------------------------------------------------------------
+
+
+def test_observation_is_given_by_the_contracts_names() -> None:
+    env = Open(SEVERAL, FOUR)
+    observation, _ = env.reset(seed=0)
+    found = environments.observed(env, observation, contract_of(CHANNEL_FIRST, FOUR))
+    assert found["a_key"] is observation["a key"]
+    assert list(found) == ["a_key", "observation_action", "gear", "picture", "position"]
+    assert found["picture"].shape == (48, 40, 3)
+
+
+def test_mask_is_what_the_environment_gives() -> None:
+    env = Open(FLAT, spaces.MultiDiscrete([3, 2]))
+    observation, _ = env.reset(seed=0)
+    found = environments.observed(env, observation, contract_of(FLAT, env.action_space, masked=True))
+    assert found["action_mask"].tolist() == [True, True, False, True, False]
+
+
+def test_mask_reaches_through_wrappers() -> None:
+    contract = contract_of(FLAT, FOUR, masked=True)
+    wrappers = ["gymnasium.wrappers:FlattenObservation"]
+    env = environments.make(environment(**opened(FLAT, wrappers=wrappers)), contract)
+    observation, _ = env.reset(seed=0)
+    assert environments.observed(env, observation, contract)["action_mask"].tolist() == [True, True, True, False]
+
+
+def test_everything_is_allowed_where_the_environment_has_no_mask() -> None:
+    contract = contract_of(spaces.Box(-1, 1, (2,)), spaces.Discrete(2), masked=True)
+    env = environments.make(environment(), contract)
+    observation, _ = env.reset(seed=0)
+    assert environments.observed(env, observation, contract)["action_mask"].tolist() == [True, True]
+
+
+@pytest.mark.parametrize("width", [3, 5, 0])
+def test_mask_of_another_width_is_told_with_both(width: int) -> None:
+    env = Open(FLAT, FOUR, masked=width)
+    observation, _ = env.reset(seed=0)
+    with pytest.raises(errors.EnvironmentUnfit, match="action mask has another width") as refused:
+        environments.observed(env, observation, contract_of(FLAT, FOUR, masked=True))
+    assert (refused.value.expected, refused.value.found) == ("4", str(width))

@@ -1,26 +1,30 @@
-"""Seeded episodes, and observations where there are none."""
+"""Seeded episodes: what the policy saw in them, and their returns."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
 
 from pipeline import errors
-from pipeline.agents import archive, rollouts
+from pipeline.agents import rollouts
 
-from .making import FLAT, FOUR, TABLE, described
-from .worlds import STILL, WALK, environment, spaces_of
+from .making import Inputs
+from .stubs import FIRST, FLAT, FOUR, groups
+from .worlds import OPEN, STILL, WALK, contract_of, environment, spaces_of
 
 
-def zero(observation: np.ndarray) -> np.ndarray:
-    return np.zeros(len(observation), np.int64)
+def zero(inputs: Inputs) -> Inputs:
+    return {"action": np.zeros(len(inputs["observation"]), np.int64)}
 
 
 def walk(policy: Any = zero, count: int = 4, seed: int = 10, **kwargs: Any) -> tuple[list[np.ndarray], list[float]]:
-    return rollouts.episodes(environment(kwargs=kwargs), spaces_of(**kwargs), policy, count, seed)
+    seen, returns = rollouts.episodes(environment(kwargs=kwargs), spaces_of(**kwargs), policy, count, seed)
+    assert all(list(episode) == ["observation"] for episode in seen)
+    return [episode["observation"] for episode in seen], returns
 
 
 # --- episodes --------------------------------------------------------------------------------------
@@ -41,16 +45,16 @@ def test_observations_are_those_that_the_policy_was_asked_about() -> None:
 def test_policy_is_asked_once_a_step_for_all_that_still_run() -> None:
     asked: list[int] = []
 
-    def counting(observation: np.ndarray) -> np.ndarray:
-        asked.append(len(observation))
-        return zero(observation)
+    def counting(inputs: Inputs) -> Inputs:
+        asked.append(len(inputs["observation"]))
+        return zero(inputs)
 
     walk(counting)
     assert asked == [4, 4, 4, 3, 1]
 
 
 def test_each_episode_gets_its_own_action() -> None:
-    _, returns = walk(lambda observation: (observation[:, 0] % 2).astype(np.int64))
+    _, returns = walk(lambda inputs: {"action": (inputs["observation"][:, 0] % 2).astype(np.int64)})
     assert returns == [4.0, 0.0, 3.0, 0.0]
 
 
@@ -61,8 +65,8 @@ def test_random_policy_is_seeded() -> None:
 
 def test_same_seed_gives_the_same_observations() -> None:
     def still(seed: int) -> np.ndarray:
-        acting = np.zeros((1, 2), np.float32)
-        return rollouts.episodes(environment(STILL), spaces_of(STILL), lambda _: acting, 1, seed)[0][0]
+        acting = {"action": np.zeros((1, 2), np.float32)}
+        return rollouts.episodes(environment(STILL), spaces_of(STILL), lambda _: acting, 1, seed)[0][0]["observation"]
 
     np.testing.assert_array_equal(still(3), still(3))
     assert not np.array_equal(still(3), still(4))
@@ -91,115 +95,120 @@ def test_observation_that_is_not_finite_is_located(step: int, value: float) -> N
 
 
 def test_environment_of_another_agent_is_refused() -> None:
-    contract = {"observation_space": described(FLAT), "action_space": described(FOUR)}
     with pytest.raises(errors.EnvironmentUnfit):
-        rollouts.episodes(environment(), contract, zero, 1, 0)
+        rollouts.episodes(environment(), contract_of(FLAT, FOUR), zero, 1, 0)
+
+
+# --- several inputs, masks and memories ------------------------------------------------------------
+
+CHOICES = spaces.MultiDiscrete([3, 2])
+
+
+def opened(observed: spaces.Space, acts: spaces.Space, steps: int = 10, masked: int | None = None) -> dict[str, Any]:
+    """An environment that holds images as users do."""
+    kwargs = {"observed": observed, "acts": acts, "steps": steps, "masked": masked}
+    return environment(OPEN, kwargs=kwargs)
+
+
+def test_inputs_of_a_dict_are_kept_by_name() -> None:
+    seen_by = spaces.Dict({"a key": FLAT, "image": spaces.Box(0, 255, (48, 40, 3), np.uint8), "gear": FOUR})
+    contract = contract_of(spaces.Dict({"a key": FLAT, "image": FIRST, "gear": FOUR}), FOUR)
+    (episode,), _ = rollouts.episodes(
+        opened(seen_by, FOUR), contract, lambda inputs: {"action": np.zeros(len(inputs["a_key"]), np.int64)}, 1, 0
+    )
+    found = {name: (values.shape, str(values.dtype)) for name, values in episode.items()}
+    assert found == {
+        "a_key": ((10, 3), "float32"),
+        "gear": ((10,), "int64"),
+        "image": ((10, 48, 40, 3), "uint8"),
+    }
+
+
+def test_policy_is_given_the_mask_of_each_environment() -> None:
+    asked: list[np.ndarray] = []
+
+    def masked(inputs: Inputs) -> Inputs:
+        asked.append(inputs["action_mask"])
+        return {"action": np.zeros((len(inputs["observation"]), 2), np.int64)}
+
+    rollouts.episodes(opened(FLAT, CHOICES), contract_of(FLAT, CHOICES, masked=True), masked, 2, 0)
+    assert asked[0].tolist() == [[True, True, False, True, False]] * 2
+    assert asked[0].dtype == bool
+
+
+@pytest.mark.parametrize("acts", [CHOICES, FOUR, spaces.MultiBinary(2)], ids=str)
+def test_random_policy_acts_as_the_mask_allows(acts: spaces.Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+    step = gymnasium.spec(OPEN).entry_point.step
+    monkeypatch.setattr(
+        gymnasium.spec(OPEN).entry_point, "step", lambda env, action: taken.append(action) or step(env, action)
+    )
+    for seed in (3, 3):
+        rollouts.episodes(opened(FLAT, acts, steps=20), contract_of(FLAT, acts, masked=True), None, 2, seed)
+    assert all(acts.contains(action) for action in taken)
+    decisions = np.array(taken).reshape(len(taken), -1)
+    assert (decisions < np.array(groups(acts)) - 1).all(), "the last choice is forbidden"
+    assert (decisions[: len(taken) // 2] == decisions[len(taken) // 2 :]).all(), "it is seeded"
+
+
+def test_mask_of_another_width_is_told_with_both() -> None:
+    with pytest.raises(errors.EnvironmentUnfit) as refused:
+        rollouts.episodes(opened(FLAT, CHOICES, masked=4), contract_of(FLAT, CHOICES, masked=True), zero, 1, 0)
+    assert refused.value.what == "the environment's action mask has another width"
+    assert (refused.value.expected, refused.value.found) == ("5", "4")
+
+
+def test_states_are_fed_back_and_an_episode_starts_without() -> None:
+    """Each episode keeps its own, although some end before others."""
+    contract = {**spaces_of(), "states": [{"input": "h0", "output": "new_h0", "units": 1}]}
+    asked: list[Inputs] = []
+
+    def counting(inputs: Inputs) -> Inputs:
+        asked.append(inputs)
+        return {**zero(inputs), "new_h0": inputs["h0"] + inputs["observation"][:, :1]}
+
+    seen, _ = rollouts.episodes(environment(), contract, counting, 3, 10)
+    assert [inputs["keep"].ravel().tolist() for inputs in asked[:2]] == [[0, 0, 0], [1, 1, 1]]
+    assert asked[0]["h0"].tolist() == [[0], [0], [0]]
+    assert asked[2]["h0"].tolist() == [[20], [22], [24]]
+    assert asked[3]["h0"].tolist() == [[30], [33]], "the third has ended"
+    assert [sorted(episode) for episode in seen] == [["observation"]] * 3
 
 
 # --- a sample of them ------------------------------------------------------------------------------
 
 
 def test_spread_takes_the_first_and_the_last_and_evenly_between() -> None:
-    seen = [np.arange(40.0)[:, None], np.arange(40.0, 101.0)[:, None]]
-    assert rollouts.spread(seen, 5).ravel().tolist() == [0, 25, 50, 75, 100]
+    seen = [{"a": np.arange(40.0), "b": np.zeros((40, 2))}, {"a": np.arange(40.0, 101.0), "b": np.ones((61, 2))}]
+    found = rollouts.spread(seen, 5)
+    assert found["a"].tolist() == [0, 25, 50, 75, 100]
+    assert found["b"].tolist() == [[0, 0], [0, 0], [1, 1], [1, 1], [1, 1]]
 
 
 def test_spread_takes_all_where_there_are_few() -> None:
-    seen = [np.arange(3.0)[:, None]]
-    assert rollouts.spread(seen, 5).ravel().tolist() == [0, 1, 2]
-    assert len(rollouts.spread(seen, 3)) == 3
+    seen = [{"a": np.arange(3.0)}]
+    assert rollouts.spread(seen, 5)["a"].tolist() == [0, 1, 2]
+    assert len(rollouts.spread(seen, 3)["a"]) == 3
 
 
-# --- without an environment ------------------------------------------------------------------------
+# --- sequences of them -----------------------------------------------------------------------------
 
 
-def contract_of(space: spaces.Box) -> dict[str, Any]:
-    return {"observation_space": described(space)}
+def test_episodes_are_chained_and_each_start_is_told() -> None:
+    seen = [{"a": np.arange(n) + 10.0 * i} for i, n in enumerate((3, 2, 4), start=1)]
+    found = rollouts.chained(seen, 2, 4)
+    assert found["a"].tolist() == [[10, 11, 12, 20], [21, 30, 31, 32]]
+    assert found["keep"][..., 0].tolist() == [[0, 1, 1, 0], [0, 0, 1, 1]], "every sequence starts an episode"
 
 
-@pytest.mark.parametrize("space", [FLAT, TABLE, spaces.Box(-np.inf, np.inf, (4,)), spaces.Box(-9, 9, (2,), np.int32)])
-def test_drawn_observations_fit_the_space_and_the_seed(space: spaces.Box) -> None:
-    found, origin = rollouts.drawn(contract_of(space), None, 100, 3)
-    assert found.shape == (100, *space.shape)
-    assert found.dtype == space.dtype
-    assert all(space.contains(row) for row in found)
-    assert "draws from the observation space" in origin
-    np.testing.assert_array_equal(found, rollouts.drawn(contract_of(space), None, 100, 3)[0])
-    assert not np.array_equal(found, rollouts.drawn(contract_of(space), None, 100, 4)[0])
+def test_long_episode_is_cut_so_that_another_follows_in_its_sequence() -> None:
+    seen = [{"a": np.arange(100.0)}, {"a": 1000 + np.arange(100.0)}]
+    found = rollouts.chained(seen, 1, 8)
+    assert found["a"].tolist() == [[0, 1, 2, 3, 4, 5, 1000, 1001]]
+    assert found["keep"][0, :, 0].tolist() == [0, 1, 1, 1, 1, 1, 0, 1]
 
 
-def test_drawn_observations_reach_the_bounds() -> None:
-    found, _ = rollouts.drawn(contract_of(FLAT), None, 1000, 0)
-    assert found.min() < -4.9
-    assert found.max() > 4.9
-
-
-def test_dimension_of_huge_bounds_is_drawn_near_0() -> None:
-    """A uniform draw up to 3.4e38 would leave one observation only."""
-    space = spaces.Box(np.array([-1, -3.4e38], np.float32), np.array([1, 3.4e38], np.float32))
-    found, _ = rollouts.drawn(contract_of(space), None, 1000, 0)
-    assert np.abs(found[:, 1]).max() < 6
-    assert 0.8 < found[:, 1].std() < 1.2
-
-
-def test_drawn_observations_follow_the_statistics() -> None:
-    mean, variance = np.array([1e4, -2.0, 0.5]), np.array([100.0, 0.25, 1e-4])
-    space = spaces.Box(-np.inf, np.inf, (3,))
-    held = archive.Statistics(10.0, 1e-8, True, mean, variance)
-    found, origin = rollouts.drawn(contract_of(space), held, 4000, 0)
-    np.testing.assert_allclose(found.mean(axis=0), mean, atol=4 * np.sqrt(variance.max() / 4000))
-    np.testing.assert_allclose(found.std(axis=0), np.sqrt(variance), rtol=0.1)
-    assert "VecNormalize's statistics" in origin
-
-
-def test_draws_from_statistics_stay_in_the_space() -> None:
-    held = archive.Statistics(10.0, 1e-8, True, np.full(3, 4.0), np.full(3, 9.0))
-    found, _ = rollouts.drawn(contract_of(FLAT), held, 500, 0)
-    assert found.min() >= -5
-    assert found.max() == 5
-
-
-# --- edges -----------------------------------------------------------------------------------------
-
-
-def test_edges_are_corners_of_the_space() -> None:
-    seen = np.random.default_rng(0).uniform(-5, 5, size=(50, 3)).astype(np.float32)
-    found = rollouts.edges(contract_of(FLAT), seen, 40, 1)
-    assert set(np.unique(found)) == {-5.0, 5.0}
-    assert found.shape == (40, 3)
-    assert found.dtype == np.float32
-    assert len(np.unique(found, axis=0)) == 8
-
-
-def test_edges_of_an_unbounded_dimension_lie_half_its_range_beyond() -> None:
-    seen = np.array([[0.0, -1.0], [2.0, 3.0]], np.float32)
-    found = rollouts.edges(contract_of(spaces.Box(-np.inf, np.inf, (2,))), seen, 40, 1)
-    assert set(found[:, 0]) == {-1.0, 3.0}
-    assert set(found[:, 1]) == {-3.0, 5.0}
-
-
-def test_edges_of_huge_bounds_lie_by_what_was_seen() -> None:
-    seen = np.array([[0.0], [2.0]], np.float32)
-    found = rollouts.edges(contract_of(spaces.Box(-3.4e38, 3.4e38, (1,))), seen, 40, 1)
-    assert set(found[:, 0]) == {-1.0, 3.0}
-
-
-def test_edges_of_what_never_varied_are_finite() -> None:
-    seen = np.full((4, 2), 7.0, np.float32)
-    found = rollouts.edges(contract_of(spaces.Box(-np.inf, np.inf, (2,))), seen, 10, 1)
-    assert np.isfinite(found).all()
-    assert len(np.unique(found)) == 2
-
-
-def test_no_edges_are_none() -> None:
-    seen = np.zeros((4, 2, 3), np.float32)
-    assert rollouts.edges(contract_of(TABLE), seen, 0, 1).shape == (0, 2, 3)
-
-
-def test_edges_keep_shape_dtype_and_seed() -> None:
-    space = spaces.Box(0, 255, (2, 4), np.uint8)
-    seen = np.arange(80, dtype=np.uint8).reshape(10, 2, 4)
-    found = rollouts.edges(contract_of(space), seen, 9, 5)
-    assert found.dtype == np.uint8
-    assert set(np.unique(found)) == {0, 255}
-    np.testing.assert_array_equal(found, rollouts.edges(contract_of(space), seen, 9, 5))
+def test_too_few_steps_are_played_again() -> None:
+    found = rollouts.chained([{"a": np.arange(3.0)}], 1, 8)
+    assert found["a"].tolist() == [[0, 1, 2, 0, 1, 2, 0, 1]]
+    assert found["keep"][0, :, 0].tolist() == [0, 1, 1, 0, 1, 1, 0, 1]

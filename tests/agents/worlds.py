@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-WALK, STILL = "SlipwayTests/Walk-v0", "SlipwayTests/Still-v0"
+from pipeline.agents import spaces as agent_spaces
+
+from .making import described
+from .stubs import Stub, groups
+
+WALK, STILL, OPEN = "SlipwayTests/Walk-v0", "SlipwayTests/Still-v0", "SlipwayTests/Open-v0"
 
 
 class Walk(gymnasium.Env):
@@ -64,6 +70,32 @@ class Still(gymnasium.Env):
         return drawn.astype(self.observation_space.dtype)
 
 
+class Open(Stub):
+    """Any spaces; observations are drawn from the seed, and an episode has as many steps as it is told.
+
+    :param masked: how many choices its mask is about; by default as many as there are, and none is 0
+    """
+
+    def __init__(self, observed: spaces.Space, acts: spaces.Space, steps: int = 10, masked: int | None = None) -> None:
+        super().__init__(copy.deepcopy(observed), copy.deepcopy(acts))
+        self.length = steps
+        self.masked = masked
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict]:
+        self.steps = 0
+        return super().reset(seed=seed)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict]:
+        self.steps += 1
+        return self.observation_space.sample(), float(np.sum(action)), self.steps >= self.length, False, {}
+
+    def action_masks(self) -> np.ndarray:
+        """The last choice of each decision is never allowed."""
+        if self.masked is not None:
+            return np.ones(self.masked, bool)
+        return np.concatenate([np.arange(n) < max(n - 1, 1) for n in groups(self.action_space)])
+
+
 class Longer(gymnasium.ObservationWrapper):
     """One more number in each observation."""
 
@@ -75,18 +107,38 @@ class Longer(gymnasium.ObservationWrapper):
         return np.append(observation, 0).astype(np.float32)
 
 
-for name, world in ((WALK, Walk), (STILL, Still)):
+for name, world in ((WALK, Walk), (STILL, Still), (OPEN, Open)):
     gymnasium.register(name, entry_point=world)
 
 
 def environment(name: str = WALK, **fields: Any) -> dict[str, Any]:
     """What a config says of an environment."""
-    return {"id": name, "kwargs": {}, "wrappers": [], "imports": [], **fields}
+    return {"id": name, "kwargs": {}, "wrappers": [], "imports": [], "frame_stack": 1, "optional": False, **fields}
+
+
+def contract_of(
+    observed: spaces.Space, acts: spaces.Space, images: str = "channel-last", masked: bool = False
+) -> dict[str, Any]:
+    """The part of a contract that an environment is held to.
+
+    :param observed: as an archive holds it: images are channel-first
+    """
+    takes, epilogue = agent_spaces.inputs(described(observed), images), []
+    if masked:
+        shape = ["batch", sum(groups(acts))]
+        takes.append({"name": "action_mask", "role": "mask", "shape": shape, "dtype": "bool", "layout": "batch first"})
+        epilogue = [{"op": "argmax"} if acts.shape == () else {"op": "argmax", "sizes": groups(acts)}]
+    return {
+        "takes": takes,
+        "images": images,
+        "observation_space": described(observed),
+        "action_space": described(acts),
+        "epilogue": epilogue,
+        "states": [],
+    }
 
 
 def spaces_of(name: str = WALK, **kwargs: Any) -> dict[str, Any]:
-    """The part of a contract that an environment is held to."""
-    from .making import described
-
+    """The contract of an agent that fits an environment."""
     made = gymnasium.make(name, disable_env_checker=True, **kwargs)
-    return {"observation_space": described(made.observation_space), "action_space": described(made.action_space)}
+    return contract_of(made.observation_space, made.action_space)
