@@ -43,11 +43,12 @@ def compare(
     wrong = _misfit(reference, outputs, contract)
     if wrong:
         return Verdict("failed", wrong)
-    drawn = _distributions(outputs, contract, inputs or {}, draws) if draws is not None else {}
+    masks = {name: values for name, values in (inputs or {}).items() if name == "action_mask"}
+    drawn = _distributions(outputs, contract, masks, draws) if draws is not None else {}
     judged = slice(None) if isinstance(limits, Tolerance) else slice(samples)
     reference = {name: values[judged] for name, values in reference.items()}
     outputs = {name: values[judged] for name, values in outputs.items()}
-    inputs = {name: values[judged] for name, values in (inputs or {}).items() if name == "action_mask"}
+    masks = {name: values[judged] for name, values in masks.items()}
     names = _names(contract)
     relative = limits.relative if isinstance(limits, Tolerance) else 0.0
     granted = {name: relative * _magnitude(reference, name, contract) for name in names}
@@ -60,7 +61,7 @@ def compare(
         figures["drift"] = {name: _errors(outputs[name], previous[name][judged])["max"] for name in shared}
     discrete = contract["action_space"]["type"] != "Box"
     if discrete:
-        figures["decisions"] = _decisions(reference, outputs, contract, limits, inputs)
+        figures["decisions"] = _decisions(reference, outputs, contract, limits, masks)
     if drawn:
         figures["distribution"] = drawn
     if isinstance(limits, Tolerance):
@@ -134,7 +135,7 @@ def _errors(got: np.ndarray, want: np.ndarray, granted: np.ndarray | float = 0.0
 
 
 def _decisions(
-    reference: Arrays, outputs: Arrays, contract: Mapping[str, Any], limits: Tolerance | Bound, inputs: Arrays
+    reference: Arrays, outputs: Arrays, contract: Mapping[str, Any], limits: Tolerance | Bound, masks: Arrays
 ) -> dict[str, Any]:
     """Equal decisions, and those that differ only where the two best choices are within the tolerance.
 
@@ -143,7 +144,7 @@ def _decisions(
     """
     import numpy as np
 
-    gap = contracts.gaps(contract, reference[contract["decision"]], inputs)
+    gap = contracts.gaps(contract, reference[contract["decision"]], masks)
     differ = (reference["action"] != outputs["action"]).reshape(gap.shape)
     allowed = np.zeros(len(gap))
     if isinstance(limits, Tolerance):
@@ -186,9 +187,7 @@ def _beyond_tolerance(figures: dict[str, Any], limits: Tolerance, discrete: bool
     return reasons
 
 
-def _distributions(
-    outputs: Arrays, contract: Mapping[str, Any], inputs: Arrays, draws: Arrays
-) -> dict[str, Any]:
+def _distributions(outputs: Arrays, contract: Mapping[str, Any], masks: Arrays, draws: Arrays) -> dict[str, Any]:
     """How far apart what the contract's sampler draws and what SB3 draws are distributed.
 
     :return: the largest two-sample Kolmogorov-Smirnov distance over rows and dimensions of the action, and what
@@ -204,7 +203,7 @@ def _distributions(
     ours = contracts.sample(
         contract,
         {name: np.repeat(values[rows], count, axis=0) for name, values in outputs.items()},
-        {name: np.repeat(values[rows], count, axis=0) for name, values in inputs.items()},
+        {name: np.repeat(values[rows], count, axis=0) for name, values in masks.items()},
         seed=0,
     )
     # In steps of a thousandth of the range: a saturated action that differs in its last bit differs in nothing.

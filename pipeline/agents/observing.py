@@ -22,6 +22,7 @@ GOLDEN = 8
 GOLDEN_NUMBERS = 4096  # in all golden inputs together, so that a contract with images stays legible
 STEPS = 256  # of a recurrent policy's sequences
 DRAWS, DRAWN_ROWS = 2000, 4  # of the stochastic policy, at each of so many observations
+AT_ONCE = 250  # draws, so that images do not fill the memory
 
 
 @dataclass(frozen=True)
@@ -162,10 +163,13 @@ def _draws(reference: Reference, rows: Inputs, samples: int, seed: int) -> Input
     torch.manual_seed(seed)
     chosen = np.linspace(0, samples - 1, DRAWN_ROWS).round().astype(int)
     found = []
+    owner = getattr(reference.policy, "actor", reference.policy)
     for row in chosen:
-        repeated = {name: np.repeat(values[row : row + 1], DRAWS, axis=0) for name, values in rows.items()}
-        owner = getattr(reference.policy, "actor", reference.policy)
-        if getattr(owner, "use_sde", False):
-            owner.reset_noise(DRAWS)  # gSDE keeps a matrix for some steps: each draw has its own here
-        found.append(reference.predict(repeated, deterministic=False)[0])
+        repeated = {name: np.repeat(values[row : row + 1], AT_ONCE, axis=0) for name, values in rows.items()}
+        drawn = []
+        for _ in range(DRAWS // AT_ONCE):
+            if getattr(owner, "use_sde", False):
+                owner.reset_noise(AT_ONCE)  # gSDE keeps a matrix for some steps: each draw has its own here
+            drawn.append(reference.predict(repeated, deterministic=False)[0])
+        found.append(np.concatenate(drawn))
     return {"rows": chosen, "actions": np.stack(found)}
