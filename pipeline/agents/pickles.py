@@ -50,7 +50,10 @@ _ACTIVATIONS = (
     *("CELU", "ELU", "GELU", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU", "Mish", "ReLU"),
     *("ReLU6", "SELU", "SiLU", "Sigmoid", "Softplus", "Softsign", "Tanh"),
 )
-_OPTIMIZERS = ("adam.Adam", "adamw.AdamW", "rmsprop.RMSprop", "sgd.SGD")
+_OPTIMIZERS = (
+    *("adadelta.Adadelta", "adagrad.Adagrad", "adam.Adam", "adamax.Adamax", "adamw.AdamW", "asgd.ASGD"),
+    *("nadam.NAdam", "radam.RAdam", "rmsprop.RMSprop", "rprop.Rprop", "sgd.SGD"),
+)
 
 POLICIES = frozenset((module, name) for module, names in _POLICIES.items() for name in names)
 
