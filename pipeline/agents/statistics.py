@@ -86,7 +86,7 @@ def _statistics(state: dict[str, Any], name: str, observation_space: dict[str, A
     for key in running if keys is None else keys:
         if key not in running or key not in parts:
             raise errors.StatisticsUnfit(
-                f"{name} normalizes '{records.plain(key)}'", expected=f"keys of the agent: {', '.join(parts)}"
+                f"{name} normalizes {records.plain(key)}", expected=f"keys of the agent: {', '.join(parts)}"
             )
         found[key] = _moments(running[key], name, f"obs_rms['{key}']", parts[key])
     return Statistics(clip, epsilon, {key: found[key] for key in parts if key in found})
@@ -100,7 +100,7 @@ def _moments(running: Any, name: str, label: str, space: dict[str, Any]) -> Mome
     mean, variance = (records.array(running.state[key]).astype("float64") for key in ("mean", "var"))
     wanted = tuple(space["shape"])
     for key, values in (("mean", mean), ("var", variance)):
-        if not _fits(values.shape, wanted):
+        if not _fits(values.shape, wanted) or values.shape != mean.shape:
             what = f"{name} has {label}.{key} of another shape than the agent observes"
             raise errors.StatisticsUnfit(what, expected=wanted, found=values.shape)
         _check_values(values, f"{label}.{key}", name)
