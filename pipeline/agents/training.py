@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import tempfile
 import traceback
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ def train(target: Path, settings: dict[str, Any]) -> None:
         :class:`errors.TrainingFailed`
     """
     import torch
+    from stable_baselines3.common import logger
     from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
     recipe, environment = settings["recipe"], settings["environment"]
@@ -41,7 +43,10 @@ def train(target: Path, settings: dict[str, Any]) -> None:
         model = getattr(importlib.import_module(package), name)(
             recipe["policy"], venv, seed=recipe["seed"], device="cpu", **recipe["hyperparameters"]
         )
-        model.learn(recipe["steps"])
+        with tempfile.TemporaryDirectory() as place:  # SB3's logger makes a folder, and leaves it
+            if "tensorboard_log" not in recipe["hyperparameters"]:
+                model.set_logger(logger.configure(place, []))
+            model.learn(recipe["steps"])
     except Exception as error:  # whatever SB3 makes of arguments that it does not expect
         traceback.print_exc()
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
