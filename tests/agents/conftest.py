@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 import torch
 
+from pipeline import contract as contracts
+from pipeline.agents import jobs
+
 from .cases import CASES
 from .making import Tiny, repack, serialized
 from .tripwires import Tripwire
@@ -52,6 +55,22 @@ def forge(made: Callable[[str], Tiny], tmp_path: Path) -> Callable[..., Path]:
 
     def make(case: str = "ppo_box", **fields: Any) -> Path:
         return repack(made(case).zip, tmp_path / "agent.zip", **{k: serialized(v) for k, v in fields.items()})
+
+    return make
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[..., tuple[Path, dict[str, Any]]]:
+    """Reads a tiny agent -> its ``sb3`` artifact and contract."""
+
+    def make(tiny: Tiny, **fields: Any) -> tuple[Path, dict[str, Any]]:
+        target = tmp_path / "sb3"
+        target.mkdir(exist_ok=True)
+        opened = {"algorithm": "", "images": tiny.images, "trust": False, "import_allowed": []}
+        opened |= {name: fields.pop(name) for name in list(fields) if name in opened}
+        held = {"agent": "tiny", "zip": str(tiny.zip), "vecnormalize": str(tiny.pkl or "none"), "outputs": []}
+        jobs.read(target, {**held, "stochastic": False, "frame_stack": tiny.frames, "opened": opened, **fields})
+        return target, contracts.load(target)
 
     return make
 

@@ -1,4 +1,4 @@
-"""The jobs on a folder: read, observe, evaluate."""
+"""The jobs that open an agent and let an artifact act in its place: read, evaluate."""
 
 from __future__ import annotations
 
@@ -14,49 +14,15 @@ from gymnasium import spaces
 
 from pipeline import contract as contracts
 from pipeline import errors
-from pipeline.agents import jobs, modules
+from pipeline.agents import exported, jobs
 
-from .making import LOPSIDED, Case, Tiny, repack, serialized, statistics
-from .worlds import STILL, WALK, environment
+from .making import Case, Inputs, Tiny, repack, serialized, statistics
+from .stubs import FLAT, FOUR, IMAGE
+from .test_exported import assert_near, made_of, run
+from .worlds import OPEN, STILL, WALK, environment
 
-NONE = environment("")
 SEEN = spaces.Box(-np.inf, np.inf, (3,), np.float32)
 STEPS = spaces.Box(-np.inf, np.inf, (2,), np.float32)
-
-
-@pytest.fixture
-def read(tmp_path: Path) -> Callable[..., tuple[Path, dict[str, Any]]]:
-    """Reads a tiny agent -> its ``sb3`` artifact and contract."""
-
-    def make(tiny: Tiny, **fields: Any) -> tuple[Path, dict[str, Any]]:
-        target = tmp_path / "sb3"
-        target.mkdir()
-        held = {"agent": "tiny", "zip": str(tiny.zip), "vecnormalize": str(tiny.pkl or "none"), "algorithm": ""}
-        jobs.read(target, {**held, "outputs": [], **fields})
-        return target, contracts.load(target)
-
-    return make
-
-
-@pytest.fixture
-def observe(read: Callable[..., Any], tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """Reads and observes a tiny agent -> observation, reference, about and contract."""
-
-    def make(tiny: Tiny, world: dict[str, Any] = NONE, outputs: list[str] = (), **fields: Any) -> dict[str, Any]:
-        source, contract = read(tiny, outputs=list(outputs))
-        target = tmp_path / "observations"
-        target.mkdir()
-        held = {"environment": world, "episodes": 2, "samples": 24, "edges": 8, "seed": 5}
-        jobs.observe(source, target, {**held, **fields})
-        assert sorted(p.name for p in target.iterdir()) == ["about.json", "observations.npz", "reference.npz"]
-        return {
-            "observation": np.load(target / "observations.npz")["observation"],
-            "reference": dict(np.load(target / "reference.npz")),
-            "about": json.loads((target / "about.json").read_text()),
-            "contract": contract,
-        }
-
-    return make
 
 
 # --- read ------------------------------------------------------------------------------------------
@@ -65,25 +31,31 @@ def observe(read: Callable[..., Any], tmp_path: Path) -> Callable[..., dict[str,
 def test_contract_tells_the_agent(a_tiny_agent: Tiny, read: Callable[..., Any]) -> None:
     _, contract = read(a_tiny_agent)
     reference = a_tiny_agent.reference
-    action = reference.predict(a_tiny_agent.observations(2))
+    answers = run(made_of(reference), a_tiny_agent.inputs(2))
     assert (contract["agent"], contract["kind"], contract["part"]) == ("tiny", "sb3", "policy")
-    assert contract["algorithm"] == a_tiny_agent.cls.__name__
-    assert contract["inputs"] == [
-        {
-            "name": "observation",
-            "shape": ["batch", *a_tiny_agent.observed.shape],
-            "dtype": "float32",
-            "layout": "batch first",
-        }
-    ]
-    assert contract["outputs"][0] == {
-        "name": "action",
-        "shape": ["batch", *action.shape[1:]],
-        "dtype": str(action.dtype),
-    }
-    assert [output["name"] for output in contract["outputs"]] == ["action", reference.parts.decision]
-    assert contract["parameters"] == modules.parameters(reference.parts)
-    assert (contract["prologue"], contract["epilogue"]) == (reference.parts.prologue, reference.parts.epilogue)
+    assert (contract["slipway"], contract["algorithm"]) == (2, a_tiny_agent.cls.__name__)
+    assert contract["takes"] == contract["inputs"]
+    if a_tiny_agent.frames == 1:
+        assert contract["takes"] == reference.parts.inputs
+    new = [state["output"] for state in reference.parts.states]
+    assert [output["name"] for output in contract["outputs"]] == ["action", reference.parts.decision, *new]
+    for output in contract["outputs"]:
+        values = answers[output["name"]]
+        assert output == {**output, "shape": ["batch", *values.shape[1:]], "dtype": str(values.dtype)}
+    assert contract["parameters"] == exported.parameters(reference.parts)
+    for name in ("prologue", "epilogue", "decision", "states"):
+        assert contract[name] == getattr(reference.parts, name)
+    assert contract["distribution"] == {}
+    assert contract["warnings"] == []
+
+
+def test_contract_survives_its_text(a_tiny_agent: Tiny, read: Callable[..., Any]) -> None:
+    """Numbers, infinities and all: what is read back decides alike."""
+    _, contract = read(a_tiny_agent)
+    core, inputs = made_of(a_tiny_agent.reference, "core"), a_tiny_agent.inputs(8)
+    told = {**contract, "part": "core", "inputs": exported.inputs_of(a_tiny_agent.reference.parts, "core")}
+    found = contracts.decide(told, lambda ready: run(core, ready), inputs)
+    assert_near(found, a_tiny_agent.answer(inputs))
 
 
 def test_files_are_copied_and_named_by_their_hash(a_tiny_ppo_agent: Tiny, read: Callable[..., Any]) -> None:
@@ -95,8 +67,21 @@ def test_files_are_copied_and_named_by_their_hash(a_tiny_ppo_agent: Tiny, read: 
 
 def test_artifact_opens_as_the_agent(a_tiny_ppo_agent: Tiny, read: Callable[..., Any]) -> None:
     target, _ = read(a_tiny_ppo_agent)
-    observation = a_tiny_ppo_agent.observations()
-    np.testing.assert_array_equal(jobs.open_agent(target).predict(observation), a_tiny_ppo_agent.predict(observation))
+    inputs = a_tiny_ppo_agent.inputs()
+    np.testing.assert_array_equal(jobs.open_agent(target).predict(inputs)[0], a_tiny_ppo_agent.predict(inputs))
+
+
+@pytest.mark.parametrize("images", ["channel-last", "channel-first"])
+def test_layout_of_images_is_the_configs(made: Callable[[str], Tiny], read: Callable[..., Any], images: str) -> None:
+    tiny = made("ppo_of_image")
+    target, contract = read(tiny, images=images)
+    shape = [48, 40, 3] if images == "channel-last" else [3, 48, 40]
+    assert contract["images"] == images
+    assert contract["takes"][0] == {**contract["takes"][0], "layout": images, "shape": ["batch", *shape]}
+    inputs = tiny.inputs()
+    given = inputs["observation"] if images == "channel-last" else inputs["observation"].transpose(0, 3, 1, 2)
+    found, _ = jobs.open_agent(target).predict({"observation": given})
+    np.testing.assert_array_equal(found, tiny.predict(inputs))
 
 
 def test_agent_without_statistics_has_no_prologue(a_tiny_ppo_agent: Tiny, read: Callable[..., Any]) -> None:
@@ -115,7 +100,9 @@ def test_further_outputs_are_stated_in_order(made: Callable[[str], Tiny], read: 
     ("case", "name", "expected"),
     [
         ("ppo_discrete", "log_std", "logits, value"),
-        ("ppo_gsde", "log_std", "mean, value"),
+        ("ppo_switches", "log_std", "logits, value"),
+        ("recurrentppo_box", "value", "mean, log_std"),
+        ("td3_box", "log_std", "scaled_action"),
         ("dqn_discrete", "value", "q_values"),
         ("sac_box", "q_values", "mean, log_std"),
         ("ppo_box", "valeu", "mean, value, log_std"),
@@ -173,129 +160,105 @@ def test_statistics_that_never_clip_are_read(read: Callable[..., Any], tmp_path:
     tiny = Case("PPO", normalize=True).save(tmp_path)
     statistics(tiny.venv(), clip_obs=np.inf).save(str(tiny.pkl))
     _, contract = read(tiny)
-    observation = tiny.observations()
-    normalized = contracts.prologue(contract["prologue"], observation)
-    np.testing.assert_allclose(normalized, tiny.normalized(observation), atol=1e-6)
+    inputs = tiny.inputs()
+    normalized = contracts.prologue(contract["prologue"], inputs)["observation"]
+    np.testing.assert_allclose(normalized, tiny.normalized(inputs["observation"]), atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.int32])
 def test_stated_dtype_of_the_action_is_what_is_exported(read: Callable[..., Any], tmp_path: Path, dtype: type) -> None:
-    import torch
-
     tiny = Case("PPO", acts=spaces.Box(-1, 1, (2,), dtype)).save(tmp_path)
     target, contract = read(tiny)
-    module = modules.Exported(jobs.open_agent(target).parts, "policy", ["action"], [3])
-    (action,) = module(torch.from_numpy(tiny.observations()))
-    assert contract["outputs"][0]["dtype"] == str(action.numpy().dtype)
+    action = run(made_of(jobs.open_agent(target), names=["action"]), tiny.inputs())["action"]
+    assert contract["outputs"][0]["dtype"] == str(action.dtype)
 
 
-# --- observe ---------------------------------------------------------------------------------------
-
-
-def test_reference_answers_every_observation(made: Callable[[str], Tiny], observe: Callable[..., Any]) -> None:
-    tiny = made("ppo_discrete")
-    held = observe(tiny, outputs=["value"])
-    observation = held["observation"]
-    assert (held["about"]["samples"], held["about"]["edges"]) == (24, 8)
-    assert observation.shape == (32, 3)
-    assert sorted(held["reference"]) == ["action", "logits", "preferences", "value"]
-    np.testing.assert_array_equal(held["reference"]["action"], tiny.predict(observation))
-
-
-def test_box_actions_have_no_preferences(made: Callable[[str], Tiny], observe: Callable[..., Any]) -> None:
-    assert sorted(observe(made("sac_box"))["reference"]) == ["action", "mean"]
+# --- outputs that a draw needs ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("case", "origin"),
-    [("ppo_box", "draws from the observation space"), ("ppo_normalized", "VecNormalize's statistics")],
-)
-def test_origin_without_an_environment(
-    made: Callable[[str], Tiny], observe: Callable[..., Any], case: str, origin: str
-) -> None:
-    about = observe(made(case))["about"]
-    assert origin in about["origin"]
-    assert about["rollouts"] is False
-    assert about["returns"] == []
-
-
-def test_environment_gives_observations_and_returns(observe: Callable[..., Any], tmp_path: Path) -> None:
-    tiny = Case("PPO", STEPS, spaces.Discrete(2)).save(tmp_path)
-    held = observe(tiny, environment(WALK), episodes=3, samples=6, seed=9)
-    assert held["about"]["origin"] == f"3 episodes of {WALK} from seed 9"
-    assert held["about"]["rollouts"] is True
-    assert len(held["about"]["returns"]) == 3
-    assert held["about"]["samples"] == 6
-    assert set(held["observation"][:6, 0]) <= {9.0, 10.0, 11.0}
-
-
-def test_fewer_steps_than_samples_are_all_kept(observe: Callable[..., Any], tmp_path: Path) -> None:
-    tiny = Case("PPO", STEPS, spaces.Discrete(2)).save(tmp_path)
-    held = observe(tiny, environment(WALK), episodes=1, samples=400, edges=0, seed=9)
-    assert (held["about"]["samples"], held["about"]["edges"]) == (3, 0)
-    assert len(held["observation"]) == 3
-
-
-def test_golden_answers_belong_to_golden_observations(made: Callable[[str], Tiny], observe: Callable[..., Any]) -> None:
-    tiny = made("ppo_discrete")
-    golden = observe(tiny)["about"]["golden"]
-    observation = np.array(golden["inputs"]["observation"], np.float32)
-    assert len(observation) == jobs.GOLDEN
-    np.testing.assert_array_equal(golden["outputs"]["action"], tiny.predict(observation))
-
-
-def test_same_seed_observes_the_same(made: Callable[[str], Tiny], tmp_path: Path) -> None:
-    held = {"agent": "t", "zip": str(made("ppo_box").zip), "vecnormalize": "none", "algorithm": "", "outputs": []}
-    jobs.read(tmp_path, held)
-    written = []
-    for run, seed in enumerate((1, 1, 2)):
-        target = tmp_path / str(run)
-        target.mkdir()
-        jobs.observe(tmp_path, target, {"environment": NONE, "episodes": 1, "samples": 16, "edges": 4, "seed": seed})
-        written.append((target / "about.json").read_bytes() + (target / "observations.npz").read_bytes())
-    assert written[0] == written[1]
-    assert written[0] != written[2]
-
-
-def test_golden_vectors_answer_the_observations_as_they_are_written(
-    observe: Callable[..., Any], tmp_path: Path
-) -> None:
-    tiny = Case("PPO", spaces.Box(-np.inf, np.inf, (3,), np.float64), LOPSIDED, normalize=True).save(tmp_path)
-    world = environment(STILL, kwargs={"mean": 1e8, "dtype": "float64"})
-    far = statistics(tiny.venv())
-    far.obs_rms.mean[:], far.obs_rms.var[:] = 1e8, 1.0
-    far.save(str(tiny.pkl))
-    golden = observe(tiny, world, edges=0)["about"]["golden"]
-    written = np.float32(golden["inputs"]["observation"])
-    np.testing.assert_allclose(golden["outputs"]["action"], tiny.predict(written), atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("world", "error"),
+    ("case", "outputs", "distribution"),
     [
-        (environment("NoSuchThing-v0"), errors.EnvironmentMissing),
-        (environment(STILL), errors.EnvironmentUnfit),
-        (environment(WALK, kwargs={"bad": 1}), errors.ObservationsNotFinite),
+        ("ppo_box", ["action", "mean", "log_std"], {"noise": "normal", "log_std": "log_std"}),
+        ("sac_gsde", ["action", "mean", "log_std"], {"noise": "normal", "log_std": "log_std"}),
+        ("ppo_discrete", ["action", "logits"], {"noise": "gumbel"}),
+        ("maskableppo_switches", ["action", "logits"], {"noise": "gumbel"}),
+        ("ppo_switches", ["action", "logits"], {"noise": "logistic"}),
+        (
+            "recurrentppo_box",
+            ["action", "mean", "log_std", "new_h0", "new_c0"],
+            {"noise": "normal", "log_std": "log_std"},
+        ),
     ],
-    ids=["missing", "unfit", "not finite"],
 )
-def test_errors_of_the_environment_leave_nothing_behind(
-    observe: Callable[..., Any], tmp_path: Path, world: dict[str, Any], error: type[errors.SlipwayError]
+def test_stochastic_policy_gives_what_a_draw_needs(
+    made: Callable[[str], Tiny], read: Callable[..., Any], case: str, outputs: list[str], distribution: dict[str, str]
 ) -> None:
-    tiny = Case("PPO", STEPS, spaces.Discrete(2)).save(tmp_path)
-    with pytest.raises(error):
-        observe(tiny, world)
-    assert list((tmp_path / "observations").iterdir()) == []
+    _, contract = read(made(case), stochastic=True)
+    assert [output["name"] for output in contract["outputs"]] == outputs
+    assert contract["distribution"] == distribution
+
+
+@pytest.mark.parametrize("case", ["dqn_discrete", "qrdqn_discrete", "td3_box", "ddpg_box", "ars_discrete"])
+def test_policy_without_a_distribution_cannot_be_stochastic(
+    made: Callable[[str], Tiny], read: Callable[..., Any], case: str
+) -> None:
+    with pytest.raises(errors.ConfigWrongValue) as refused:
+        read(made(case), stochastic=True)
+    name = made(case).cls.__name__
+    assert refused.value.what == f"stochastic is set, but {name} policies have no distribution"
+
+
+# --- stacked frames --------------------------------------------------------------------------------
+
+
+def test_statistics_of_one_frame_need_a_declared_stack(made: Callable[[str], Tiny], read: Callable[..., Any]) -> None:
+    """Else they may as well belong to another agent."""
+    with pytest.raises(errors.StatisticsUnfit) as refused:
+        read(made("ppo_stacked_normalized"), frame_stack=1)
+    assert refused.value.what == "the statistics are of another shape than the agent observes"
+    assert (refused.value.expected, refused.value.found) == ("9 numbers", "3")
+    assert "set environment.frame_stack = 3 in the config" in refused.value.remedy
+    assert refused.value.file == str(made("ppo_stacked_normalized").pkl)
+
+
+@pytest.mark.parametrize("declared", [2, 9])
+def test_stack_of_another_height_is_refused_too(
+    made: Callable[[str], Tiny], read: Callable[..., Any], declared: int
+) -> None:
+    with pytest.raises(errors.StatisticsUnfit, match="set environment.frame_stack = 3"):
+        read(made("ppo_stacked_normalized"), frame_stack=declared)
+
+
+def test_declared_stack_is_told_of_every_observation(made: Callable[[str], Tiny], read: Callable[..., Any]) -> None:
+    _, contract = read(made("dqn_stacked_images"))
+    assert [(entry["frames"], "padding" in entry) for entry in contract["takes"]] == [(2, False)]
+
+
+def test_best_model_beside_other_statistics_is_warned_of(
+    made: Callable[[str], Tiny], read: Callable[..., Any], tmp_path: Path
+) -> None:
+    tiny = made("ppo_normalized")
+    best = tmp_path / "best_model.zip"
+    best.write_bytes(tiny.zip.read_bytes())
+    _, contract = read(tiny, zip=str(best))
+    assert contract["warnings"] == [
+        "best_model.zip may be older than v.pkl: use statistics that were saved at its moment"
+    ]
 
 
 # --- evaluate --------------------------------------------------------------------------------------
+
+
+def zero(inputs: Inputs) -> Inputs:
+    return {"action": np.zeros(len(inputs["observation"]), np.int64)}
 
 
 def test_returns_of_source_artifact_and_random(read: Callable[..., Any], tmp_path: Path) -> None:
     tiny = Case("PPO", STEPS, spaces.Discrete(2)).save(tmp_path)
     source, _ = read(tiny)
     settings = {"environment": environment(WALK), "episodes": 6, "seed": 3}
-    jobs.evaluate(source, tmp_path, lambda observation: np.zeros(len(observation), np.int64), settings)
+    jobs.evaluate(source, tmp_path, zero, settings)
     returns = json.loads((tmp_path / "episodes.json").read_text())
     assert sorted(returns) == ["artifact", "random", "source"]
     assert returns["artifact"] == [3.0, 4.0, 5.0, 3.0, 4.0, 5.0]
@@ -306,14 +269,14 @@ def test_artifact_that_decides_alike_returns_alike(read: Callable[..., Any], tmp
     tiny = Case("SAC", SEEN, spaces.Box(-1, 2, (2,))).save(tmp_path)
     source, _ = read(tiny)
     settings = {"environment": environment(STILL), "episodes": 3, "seed": 3}
-    jobs.evaluate(source, tmp_path, tiny.reference.predict, settings)
+    jobs.evaluate(source, tmp_path, lambda inputs: tiny.reference.outputs(inputs, ["action"]), settings)
     returns = json.loads((tmp_path / "episodes.json").read_text())
     assert returns["artifact"] == returns["source"]
     assert returns["random"] != returns["source"]
 
 
 def test_artifact_that_fails_is_not_covered_up(read: Callable[..., Any], tmp_path: Path) -> None:
-    def ends(_: np.ndarray) -> np.ndarray:
+    def ends(_: Inputs) -> Inputs:
         raise errors.ConverterFailed("the artifact's process ended in the middle of an episode")
 
     source, _ = read(Case("PPO", STEPS, spaces.Discrete(2)).save(tmp_path))
@@ -327,3 +290,65 @@ def test_damaged_artifact_is_told(made: Callable[[str], Tiny], read: Callable[..
     (target / "agent.zip").write_bytes((target / "agent.zip").read_bytes()[:-5])
     with pytest.raises(errors.AgentFileDamaged):
         jobs.open_agent(target)
+
+
+def test_memory_of_source_and_artifact_is_kept_over_an_episode(read: Callable[..., Any], tmp_path: Path) -> None:
+    kwargs = {"lstm_hidden_size": 4}
+    tiny = Case("RecurrentPPO", FLAT, FOUR, policy="MlpLstmPolicy", kwargs=kwargs).save(tmp_path)
+    source, contract = read(tiny)
+    world = environment(OPEN, kwargs={"observed": FLAT, "acts": FOUR, "steps": 12})
+    settings = {"environment": world, "episodes": 4, "seed": 3}
+    names = [output["name"] for output in contract["outputs"]]
+    asked = []
+
+    def answer(inputs: Inputs) -> Inputs:
+        asked.append(inputs)
+        return tiny.reference.outputs(inputs, names)
+
+    jobs.evaluate(source, tmp_path, answer, settings)
+    returns = json.loads((tmp_path / "episodes.json").read_text())
+    assert returns["artifact"] == returns["source"] != returns["random"]
+    assert not asked[0]["h0"].any() and asked[1]["h0"].any()
+
+
+def test_masked_agent_is_evaluated_with_its_masks(read: Callable[..., Any], tmp_path: Path) -> None:
+    acts = spaces.MultiDiscrete([3, 2])
+    source, _ = read(Case("MaskablePPO", FLAT, acts).save(tmp_path))
+    world = environment(OPEN, kwargs={"observed": FLAT, "acts": acts, "steps": 30})
+
+    def last(inputs: Inputs) -> Inputs:
+        return {"action": np.tile([2, 1], (len(inputs["action_mask"]), 1))}
+
+    jobs.evaluate(source, tmp_path, last, {"environment": world, "episodes": 2, "seed": 3})
+    returns = json.loads((tmp_path / "episodes.json").read_text())
+    assert returns["artifact"] == [90.0, 90.0], "it does not care"
+    assert max(returns["source"] + returns["random"]) <= 30, "1 and 0 are the most that the mask allows"
+
+
+def test_images_are_evaluated_in_the_layout_of_users(read: Callable[..., Any], tmp_path: Path) -> None:
+    tiny = Case("PPO", IMAGE, FOUR, policy="CnnPolicy").save(tmp_path)
+    source, _ = read(tiny)
+    world = environment(OPEN, kwargs={"observed": IMAGE, "acts": FOUR, "steps": 3})
+    shapes = []
+
+    def answer(inputs: Inputs) -> Inputs:
+        shapes.append(inputs["observation"].shape)
+        return tiny.reference.outputs(inputs, ["action"])
+
+    jobs.evaluate(source, tmp_path, answer, {"environment": world, "episodes": 2, "seed": 3})
+    assert shapes == [(2, 48, 40, 3)] * 3
+
+
+@pytest.mark.parametrize("optional", [True, False])
+def test_optional_environment_that_is_missing_leaves_no_returns(
+    read: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], optional: bool
+) -> None:
+    source, _ = read(Case("PPO", STEPS, spaces.Discrete(2)).save(tmp_path))
+    settings = {"environment": environment("NoSuchThing-v0", optional=optional), "episodes": 1, "seed": 0}
+    if not optional:
+        with pytest.raises(errors.EnvironmentMissing):
+            jobs.evaluate(source, tmp_path, zero, settings)
+        return
+    jobs.evaluate(source, tmp_path, zero, settings)
+    assert not (tmp_path / "episodes.json").exists()
+    assert "no closed loop: EnvironmentMissing: No environment 'NoSuchThing-v0'" in capsys.readouterr().out
