@@ -13,10 +13,11 @@ import pytest
 import torch
 
 from pipeline import errors
-from pipeline.agents import archive, training
+from pipeline.agents import archive, statistics, training
 
 from .making import described, told
-from .worlds import environment
+from .stubs import FLAT, FOUR
+from .worlds import OPEN, environment
 
 ON = {"n_steps": 16, "policy_kwargs": {"net_arch": [8]}}
 OFF = {"buffer_size": 100, "learning_starts": 20, "batch_size": 8, "policy_kwargs": {"net_arch": [8]}}
@@ -28,7 +29,16 @@ RECIPES = {
     "SAC": ("Pendulum-v1", OFF),
     "TD3": ("Pendulum-v1", OFF),
     "DDPG": ("Pendulum-v1", OFF),
+    "ARS": ("CartPole-v1", {"n_delta": 2, "policy_kwargs": {"net_arch": [8]}}),
+    "CrossQ": ("Pendulum-v1", OFF),
+    "MaskablePPO": (OPEN, ROLLOUT),
+    "QRDQN": ("CartPole-v1", OFF),
+    "RecurrentPPO": ("CartPole-v1", ROLLOUT),
+    "TQC": ("Pendulum-v1", OFF),
+    "TRPO": ("CartPole-v1", {**ON, "batch_size": 16}),
 }
+POLICIES = {"RecurrentPPO": "MlpLstmPolicy"}
+WORLDS = {"MaskablePPO": {"kwargs": {"observed": FLAT, "acts": FOUR}}}
 
 
 def settings(name: str = "CartPole-v1", world: dict[str, Any] | None = None, **recipe: Any) -> dict[str, Any]:
@@ -52,16 +62,18 @@ def refusal(target: Path, error: type[errors.SlipwayError], **fields: Any) -> st
 @pytest.mark.parametrize("algorithm", RECIPES)
 def test_recipe_makes_an_archive_that_can_be_read(tmp_path: Path, algorithm: str) -> None:
     name, hyperparameters = RECIPES[algorithm]
-    training.train(tmp_path, settings(name, algorithm=algorithm, hyperparameters=hyperparameters))
+    world, policy = WORLDS.get(algorithm, {}), POLICIES.get(algorithm, "MlpPolicy")
+    recipe = {"algorithm": algorithm, "policy": policy, "hyperparameters": hyperparameters}
+    training.train(tmp_path, settings(name, world, **recipe))
     opened = archive.read(tmp_path / "agent.zip")
     assert opened.algorithm == algorithm
-    assert opened.observation_space == described(gymnasium.make(name).observation_space)
+    assert opened.observation_space == described(gymnasium.make(name, **world.get("kwargs", {})).observation_space)
     assert opened.policy_kwargs["net_arch"] == [8]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["agent.zip"]
 
 
 def test_every_algorithm_of_the_recipes_is_tried() -> None:
-    assert set(RECIPES) == set(training.ALGORITHMS)
+    assert set(RECIPES) == {*training.ALGORITHMS, *training.CONTRIB}
 
 
 def test_same_recipe_gives_the_same_weights(tmp_path: Path) -> None:
@@ -78,16 +90,16 @@ def test_same_recipe_gives_the_same_weights(tmp_path: Path) -> None:
 def test_statistics_are_saved_where_the_recipe_normalizes(tmp_path: Path) -> None:
     training.train(tmp_path, settings(normalize={"norm_reward": False, "clip_obs": 5.0}))
     opened = archive.read(tmp_path / "agent.zip")
-    found = archive.statistics(tmp_path / "vecnormalize.pkl", opened.observation_space)
-    assert (found.clip, found.norm_obs) == (5.0, True)
-    assert np.any(found.mean != 0)
+    found = statistics.read(tmp_path / "vecnormalize.pkl", opened.observation_space)
+    assert found.clip == 5.0
+    assert np.any(found.moments[""].mean != 0)
     assert pickle.loads((tmp_path / "vecnormalize.pkl").read_bytes()).norm_reward is False
 
 
 def test_agent_that_normalizes_its_reward_alone_can_be_read(tmp_path: Path) -> None:
     training.train(tmp_path, settings(normalize={"norm_obs": False}))
     opened = archive.read(tmp_path / "agent.zip")
-    assert not archive.statistics(tmp_path / "vecnormalize.pkl", opened.observation_space).norm_obs
+    assert statistics.read(tmp_path / "vecnormalize.pkl", opened.observation_space).moments == {}
 
 
 def test_environments_are_made_with_their_wrappers(tmp_path: Path) -> None:

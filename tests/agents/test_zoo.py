@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import errors
-from pipeline.agents import archive, policies
+from pipeline import contract as contracts
+from pipeline.agents import archive, draws, exported, policies, statistics
+from pipeline.agents import spaces as agent_spaces
 from pipeline.agents.reference import Reference
 
 from .conftest import Tripwire
 from .making import pickled
+from .test_exported import assert_near, made_of, run
 
 ZOO = Path(__file__).resolve().parents[2].parent / "shared" / "zoo"
 AGENTS = [f"{path.parts[-3]}/{path.stem}" for path in sorted(ZOO.glob("*/*/*.zip"))]
@@ -44,35 +46,52 @@ def test_public_archive_is_read_and_nothing_is_imported(zoo: Path, agent: str, t
     assert opened.observation_space["type"] in ("Box", "Dict", "Discrete", "MultiDiscrete", "MultiBinary")
     assert opened.weights
     assert "gym" not in sys.modules
-    if pkl.is_file() and opened.observation_space["type"] == "Box":
+    if pkl.is_file():
         with tripwire.set(pkl):
-            found = archive.statistics(pkl, opened.observation_space)
+            found = statistics.read(pkl, opened.observation_space)
         assert tripwire.events == []
-        assert list(found.mean.shape) == opened.observation_space["shape"]
+        parts = agent_spaces.parts(opened.observation_space)
+        assert {key: list(moments.mean.shape) for key, moments in found.moments.items()} == {
+            key: parts[key]["shape"] for key in found.moments
+        }
         assert found.clip > 0 and found.epsilon > 0
 
 
-def test_dict_statistics_are_refused_as_such(zoo: Path) -> None:
-    with pytest.raises(errors.UnsupportedPolicy, match="VecNormalize over a Dict"):
-        archive.statistics(files(zoo, "her/PandaReach-v1")[1], {"type": "Dict"})
+def test_statistics_of_a_dict_are_those_of_its_keys(zoo: Path) -> None:
+    path, pkl = files(zoo, "her/PandaReach-v1")
+    found = statistics.read(pkl, archive.read(path).observation_space)
+    assert sorted(found.moments) == ["achieved_goal", "desired_goal", "observation"]
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_public_agent_decides_or_is_refused_by_name(zoo: Path, agent: str) -> None:
+def test_public_agent_decides_as_its_export_does(zoo: Path, agent: str) -> None:
     path, pkl = files(zoo, agent)
     opened = archive.read(path)
-    try:
-        policies.check_supported(opened)
-    except errors.UnsupportedPolicy as refused:
-        assert "supported" in refused.what
-        return
-    reference = Reference(opened, archive.statistics(pkl, opened.observation_space) if pkl.is_file() else None)
-    shape = opened.observation_space["shape"]
-    action = reference.predict(np.random.default_rng(0).normal(size=(16, *shape)).astype(np.float32))
-    assert action.shape[0] == 16
-    assert np.isfinite(action).all()
+    assert opened.algorithm in policies.SUPPORTED
+    held = statistics.read(pkl, opened.observation_space) if pkl.is_file() else None
+    reference = Reference(opened, held)
+    parts = reference.parts
+    contract = {
+        "takes": parts.inputs,
+        "part": "core",
+        "inputs": exported.inputs_of(parts, "core"),
+        **{name: getattr(opened, name) for name in ("observation_space", "action_space")},
+        **{name: getattr(parts, name) for name in ("prologue", "epilogue", "decision", "states")},
+    }
+    inputs, _ = draws.drawn(contract, held, 64, 0)
+    if parts.states:
+        inputs = draws.resets(inputs, 16, 0)
+        names = ["action", *(state["output"] for state in parts.states)]
+        answered, states = contracts.follow(contract, lambda rows: reference.outputs(rows, names), inputs)
+        inputs = {**{name: v.reshape(-1, *v.shape[2:]) for name, v in inputs.items()}, **states}
+        np.testing.assert_array_equal(answered["action"], reference.predict(inputs)[0])
+    wanted = reference.outputs(inputs, ["action", parts.decision])
+    assert all(np.isfinite(values).all() for values in wanted.values())
     if opened.action_space["type"] == "Box":
-        assert list(action.shape[1:]) == opened.action_space["shape"]
+        assert list(wanted["action"].shape[1:]) == opened.action_space["shape"]
+    core = made_of(reference, "core")
+    assert_near(contracts.decide(contract, lambda ready: run(core, ready), inputs), wanted)
+    assert_near(run(made_of(reference), inputs), wanted)
 
 
 def test_public_archives_name_modules_that_are_absent(zoo: Path) -> None:
