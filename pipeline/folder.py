@@ -11,16 +11,13 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pipeline import errors
+from pipeline import errors, surroundings
 from pipeline.spec import Agent, Environment
 
-STATISTICS = ("vecnormalize.pkl", "vec_normalize.pkl")
 LONGEST = 64
 
-_ID = re.compile(r"[A-Za-z][\w.-]*-v\d+")
 _RUN = re.compile(r"_\d+$")  # rl-zoo numbers the runs of an environment
 _UNFIT = re.compile(r"[^A-Za-z0-9_-]+")
-_FRAMES = re.compile(r"\bframe_stack\b['\"]?\s*(?::|-)\s*(\d+)")
 
 
 def scan(folder: Path, skip: Path, reserved: Iterable[str] = ()) -> list[Agent]:
@@ -67,26 +64,8 @@ def _unique(name: str, taken: set[str]) -> str:
 
 
 def _agent(path: Path, name: str) -> Agent:
-    known = _environment(path)
-    beside = [path.with_suffix(""), path.parent / known, path.parent]
-    statistics = (folder / file for folder in beside for file in STATISTICS)
-    environment = Environment(id=known, optional=True, frame_stack=_frame_stack(beside))
-    found = next((str(candidate) for candidate in statistics if candidate.is_file()), "none")
+    told = surroundings.training(path)
+    known = told.environment or surroundings.environment(path)
+    environment = Environment(id=known, optional=True, frame_stack=min(told.frame_stack, 64))
+    found = str(surroundings.statistics(path) or "none")
     return Agent(name=name, config=str(path), zip=str(path), vecnormalize=found, environment=environment)
-
-
-def _environment(path: Path) -> str:
-    """The archive's name where that looks like a gymnasium id, else its folder's; "" where neither does."""
-    names = (path.stem, _RUN.sub("", path.parent.name))
-    return next((name for name in names if _ID.fullmatch(name)), "")
-
-
-def _frame_stack(beside: list[Path]) -> int:
-    """What ``config.yml`` states: ``frame_stack: 4``, or rl-zoo's list of lists. 1 where it states nothing usable."""
-    for folder in beside:
-        config = folder / "config.yml"
-        if config.is_file():
-            found = _FRAMES.search(config.read_text(encoding="utf-8", errors="replace"))
-            frames = int(found[1]) if found else 1
-            return frames if 1 <= frames <= 64 else 1
-    return 1

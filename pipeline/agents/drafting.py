@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline import errors
-from pipeline.agents import inspection, listing, surroundings
+from pipeline import errors, surroundings
+from pipeline.agents import inspection, listing
 from pipeline.agents.inspection import Facts
-from pipeline.agents.surroundings import Training
+from pipeline.surroundings import Training
 
 MAX_NAME = 64
 # Installed with Slipway. Other modules that a stranger's file names stay in a comment: a build would import them.

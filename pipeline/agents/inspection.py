@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline import errors
+from pipeline import errors, surroundings
 from pipeline.agents import (
     archive,
     pickles,
@@ -25,7 +25,6 @@ from pipeline.agents import (
     references,
     spaces,
     statistics,
-    surroundings,
     tensors,
     zips,
 )

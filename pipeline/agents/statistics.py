@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import errors
-from pipeline.agents import pickles, records, spaces
+from pipeline.agents import archive, pickles, records, spaces
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +47,7 @@ def read(path: Path, observation_space: dict[str, Any]) -> Statistics:
     :raises SlipwayError: :class:`errors.PickleRefused` or :class:`errors.StatisticsUnfit`
     """
     try:
-        content = path.read_bytes()
+        content = archive.content(path)
         if chr(content[0] if content else 0) not in pickletools.code2op:  # type: ignore[attr-defined]
             start = content[:20].decode("ascii", "replace").split("\n")[0]
             raise errors.StatisticsUnfit(f"{path.name} is not a pickle (it starts with {start!r})")

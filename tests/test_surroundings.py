@@ -6,11 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+from agents.making import quickly
 
-from pipeline.agents import surroundings
-from pipeline.agents.surroundings import Training
-
-from .making import quickly
+from pipeline import surroundings
+from pipeline.surroundings import Training
 
 ORDERED = "!!python/object/apply:collections.OrderedDict\n- - - batch_size\n    - 256\n"
 
