@@ -14,12 +14,14 @@ BOX = {
     "part": "policy",
     "decision": "mean",
     "action_space": {"type": "Box", "shape": [2], "dtype": "float32", "low": [-2.0, -2.0], "high": [2.0, 2.0]},
+    "epilogue": [],
     "outputs": [{"name": "action", "dtype": "float32"}, {"name": "mean", "dtype": "float32"}],
 }
 DISCRETE = {
     "part": "policy",
     "decision": "logits",
     "action_space": {"type": "Discrete", "n": 3, "start": 0},
+    "epilogue": [{"op": "argmax"}],
     "outputs": [{"name": "action", "dtype": "int64"}, {"name": "logits", "dtype": "float32"}],
 }
 
@@ -130,6 +132,122 @@ def test_decision_that_differs_within_the_tolerance_is_excused_and_counted() -> 
     assert found.status == "passed"
     assert found.figures["decisions"]["excused"] == 1
     assert found.figures["decisions"]["smallest_gap"] == pytest.approx(1e-6, rel=0.1)
+
+
+# --- several decisions, bits and masks -------------------------------------------------------------
+
+CHOICES = {
+    **DISCRETE,
+    "action_space": {"type": "MultiDiscrete", "nvec": [2, 3]},
+    "epilogue": [{"op": "argmax", "sizes": [2, 3]}],
+}
+BITS = {
+    **DISCRETE,
+    "action_space": {"type": "MultiBinary", "n": [3]},
+    "epilogue": [{"op": "positive"}],
+}
+MASKED = {**CHOICES, "epilogue": [{"op": "mask", "input": "action_mask", "value": -1e8}, *CHOICES["epilogue"]]}
+
+
+def choices(rows: int = 40) -> dict[str, np.ndarray]:
+    logits = np.random.default_rng(0).normal(size=(rows, 5)).astype(np.float32)
+    return {"action": np.stack([logits[:, :2].argmax(1), logits[:, 2:].argmax(1)], axis=1), "logits": logits}
+
+
+def bits(rows: int = 40) -> dict[str, np.ndarray]:
+    logits = np.random.default_rng(0).normal(size=(rows, 3)).astype(np.float32)
+    return {"action": (logits > 0).astype(np.int64), "logits": logits}
+
+
+@pytest.mark.parametrize(("made", "contract"), [(choices, CHOICES), (bits, BITS)], ids=["choices", "bits"])
+def test_one_of_several_decisions_that_differs_fails(made: Any, contract: dict) -> None:
+    outputs = made()
+    outputs["action"][5, 1] = (outputs["action"][5, 1] + 1) % 2
+    found = judged(made(), outputs, contract)
+    assert "1 of 40 decisions differ, the first at observation 5" in found.reason
+    assert found.figures["decisions"]["share"] == 1 - 1 / outputs["action"].size
+
+
+def test_each_of_several_decisions_is_excused_by_its_own_gap() -> None:
+    reference = choices()
+    reference["logits"][5] = [1.0, 1.0 + 1e-6, 3.0, -3.0, 3.0 - 1e-6]
+    reference["action"][5] = [1, 0]
+    outputs = {name: values.copy() for name, values in reference.items()}
+    outputs["action"][5] = [0, 2]
+    found = judged(reference, outputs, CHOICES)
+    assert found.status == "passed"
+    assert found.figures["decisions"]["excused"] == 1
+    reference["logits"][5, 4] = outputs["logits"][5, 4] = 2.5
+    assert "1 of 40 decisions differ" in judged(reference, outputs, CHOICES).reason
+
+
+def test_bit_near_0_is_excused() -> None:
+    reference = bits()
+    reference["logits"][7, 2] = 1e-6
+    reference["action"][7, 2] = 1
+    outputs = {name: values.copy() for name, values in reference.items()}
+    outputs["action"][7, 2] = 0
+    found = judged(reference, outputs, BITS)
+    assert found.status == "passed"
+    assert found.figures["decisions"]["smallest_gap"] == pytest.approx(1e-6, rel=0.1)
+
+
+def test_forbidden_choice_excuses_nothing() -> None:
+    """The best two choices are near, but only one of them was allowed."""
+    reference = choices()
+    reference["logits"][5] = [1.0, 1.0 + 1e-6, 3.0, -3.0, 0.0]
+    masks = np.ones((40, 5), bool)
+    masks[5, 1] = False
+    reference["action"][5] = [0, 0]
+    outputs = {name: values.copy() for name, values in reference.items()}
+    outputs["action"][5, 0] = 1
+    assert judged(reference, outputs, MASKED, inputs={"action_mask": np.ones((40, 5), bool)}).status == "passed"
+    assert "1 of 40 decisions differ" in judged(reference, outputs, MASKED, inputs={"action_mask": masks}).reason
+
+
+def test_bound_counts_single_decisions() -> None:
+    outputs = choices()
+    outputs["action"][::2, 0] = 1 - outputs["action"][::2, 0]
+    assert "75.0% of decisions are equal" in judged(choices(), outputs, CHOICES, Bound()).reason
+
+
+# --- draws of a stochastic policy ------------------------------------------------------------------
+
+STOCHASTIC = {
+    **BOX,
+    "algorithm": "PPO",
+    "epilogue": [{"op": "clip", "low": [-2.0, -2.0], "high": [2.0, 2.0]}],
+    "distribution": {"noise": "normal", "log_std": "log_std"},
+    "outputs": [*BOX["outputs"], {"name": "log_std", "dtype": "float32"}],
+}
+
+
+def drawn(deviation: float, shift: float = 0.0, count: int = 2000) -> dict[str, np.ndarray]:
+    """What SB3 might have drawn at two observations."""
+    rows = np.array([3, 30])
+    noise = np.random.default_rng(1).normal(size=(2, count, 2)) * deviation + shift
+    return {"rows": rows, "actions": (box()["mean"][rows][:, None] + noise).clip(-2, 2).astype(np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("deviation", "shift", "status"), [(0.5, 0, "passed"), (0.8, 0, "failed"), (0.5, 0.2, "failed")]
+)
+def test_draws_are_held_to_sb3s_by_distribution(deviation: float, shift: float, status: str) -> None:
+    held = {**box(), "log_std": np.full((40, 2), np.log(0.5), np.float32)}
+    found = judged(held, held, STOCHASTIC, draws=drawn(deviation, shift))
+    assert found.status == status
+    assert found.figures["distribution"]["draws"] == 2000
+    if status == "failed":
+        assert "what is drawn differs from SB3's draws: Kolmogorov-Smirnov distance" in found.reason
+
+
+def test_artifact_without_the_deviation_is_not_asked_to_draw() -> None:
+    assert (
+        "distribution" not in judged(box(), box(), {**STOCHASTIC, "outputs": BOX["outputs"]}, draws=drawn(0.5)).figures
+    )
+
+
+# --- differences, returns, edges -------------------------------------------------------------------
 
 
 def test_centered_values_are_held_relative_to_what_they_were_centered_from() -> None:
