@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -96,26 +97,88 @@ def test_coral_that_is_not_attached_is_not_run(artifact: Path) -> None:
         edgetpu.load(artifact / "tflite_int8", contracts.load(artifact / "tflite_int8"), {})
 
 
+# --- programs that are kept running ----------------------------------------------------------------
+
+# Answers with its first input doubled, its number of calls, and its model's path.
+PROGRAM = r"""
+import json, os, pathlib, sys
+calls = 0
+for line in sys.stdin:
+    calls += 1
+    folder = pathlib.Path(line.strip())
+    job = json.loads((folder / "job.json").read_text())
+    entry = job["inputs"][0]
+    held = (folder / entry["file"]).read_bytes()
+    if entry["shape"][0] == 7:
+        sys.exit("a batch of seven\nRuntimeError: no such batch\nbye")
+    (folder / "out0").write_bytes(held)
+    (folder / "out1").write_bytes(calls.to_bytes(4, "little"))
+    calls_entry = {"name": job["outputs"][1], "shape": [1], "dtype": "int32", "file": "out1"}
+    echo = {**entry, "name": job["outputs"][0], "file": "out0"}
+    (folder / "outputs.json").write_text(json.dumps([echo, calls_entry]))
+    print("done", flush=True)
+"""
+
+
+@pytest.fixture
+def a_program(tmp_path: Path) -> raw.Program:
+    return raw.Program([sys.executable, "-c", PROGRAM], tmp_path / "model", ["echo", "calls"])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        OBSERVATION["observation"],
+        np.arange(24, dtype=np.int32).reshape(2, 3, 4),
+        np.array([[True, False, True]]),
+        np.arange(24.0, dtype=np.float32).reshape(2, 3, 4).transpose(0, 2, 1),
+        np.array([3], np.int64),
+    ],
+    ids=["float", "int32", "bool", "transposed", "indices"],
+)
+def test_tensors_reach_a_program_and_come_back(a_program: raw.Program, values: np.ndarray) -> None:
+    found = a_program({"x": values, "y": np.zeros((2, 1), np.float32)})
+    assert found["echo"].dtype == values.dtype
+    np.testing.assert_array_equal(found["echo"], values)
+
+
+def test_program_is_started_once_for_all_calls(a_program: raw.Program) -> None:
+    """A recurrent policy asks it at every step."""
+    calls = [int(a_program({"x": np.zeros((n, 2), np.float32)})["calls"][0]) for n in (1, 5, 2)]
+    assert calls == [1, 2, 3]
+
+
+def test_program_is_given_its_model(tmp_path: Path) -> None:
+    tells = "import sys; sys.exit('model ' + sys.argv[1])"
+    with pytest.raises(errors.ConverterFailed, match=f"model {tmp_path.resolve()}/model"):
+        raw.Program([sys.executable, "-c", tells], tmp_path / "model", [])({"x": np.zeros(1)})
+
+
 def test_program_that_fails_is_quoted(tmp_path: Path) -> None:
     command = ["python3", "-c", "import sys; print('starting', file=sys.stderr); sys.exit('error: no such tensor')"]
     with pytest.raises(errors.ConverterFailed, match="python3 ended with 1: error: no such tensor"):
-        raw.call(command, tmp_path / "model", OBSERVATION, ["action"])
+        raw.Program(command, tmp_path / "model", ["action"])(OBSERVATION)
 
 
-def test_tensors_reach_a_program_and_come_back(tmp_path: Path) -> None:
-    program = (
-        "import json, pathlib, shutil, sys; folder = pathlib.Path(sys.argv[1])\n"
-        "job = json.loads((folder / 'job.json').read_text()); entry = job['inputs'][0]\n"
-        "shutil.copy(folder / entry['file'], folder / 'out0')\n"
-        "(folder / 'outputs.json').write_text(json.dumps([{**entry, 'name': job['outputs'][0], 'file': 'out0'}]))"
-    )
-    found = raw.call(["python3", "-c", program], tmp_path / "model", OBSERVATION, ["echo"])
-    assert np.array_equal(found["echo"], OBSERVATION["observation"])
+def test_program_that_fails_later_is_quoted_by_its_telling_line(
+    a_program: raw.Program, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_program(OBSERVATION)
+    with pytest.raises(errors.ConverterFailed, match="ended with 1: RuntimeError: no such batch"):
+        a_program({"x": np.zeros((7, 2), np.float32)})
+    assert "a batch of seven" in capsys.readouterr().out, "the log has it all"
+
+
+def test_program_ends_with_who_asks_it(a_program: raw.Program) -> None:
+    a_program(OBSERVATION)
+    process = a_program.process
+    a_program.__del__()
+    assert process.returncode == 0
 
 
 def test_numpy_policy_needs_nothing_of_the_repository(artifact: Path) -> None:
     text = (artifact / "weights" / "numpy_policy.py").read_text()
     imported = {line.split()[1].partition(".")[0] for line in text.splitlines() if line.startswith(("import", "from"))}
-    assert imported == {"json", "pathlib", "numpy", "safetensors"}
+    assert imported == {"json", "math", "pathlib", "numpy", "safetensors"}
     layers = json.loads((artifact / "weights" / "architecture.json").read_text())["layers"]
     assert [layer["op"] for layer in layers] == ["linear", "tanh", "linear", "tanh", "linear"]
