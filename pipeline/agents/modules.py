@@ -89,6 +89,17 @@ class Unscale(nn.Module):
         return x if self.middle is None else x + self.middle
 
 
+class Reshape(nn.Module):
+    """[batch, n] -> [batch, *shape] in one operator; ``nn.Unflatten`` asks for the batch's size."""
+
+    def __init__(self, shape: list[int]) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.reshape(-1, *self.shape)
+
+
 class Argmax(nn.Module):
     """[batch, choices] -> [batch], or, of several groups of choices, [batch, groups].
 
@@ -156,10 +167,7 @@ class Constant(nn.Module):
 
 
 class StateDependentLogStd(nn.Module):
-    """gSDE's log standard deviation of an action, over all its exploration matrices: [batch, latent] -> [batch, n].
-
-    ``StateDependentNoiseDistribution`` of SB3: ``sqrt(latent² @ std² + epsilon)``.
-    """
+    """gSDE's log standard deviation over all exploration matrices: ``log(sqrt(latent² @ std² + epsilon))``."""
 
     def __init__(self, distribution: Any, log_std: torch.Tensor) -> None:
         super().__init__()
@@ -242,7 +250,7 @@ def step(step: dict[str, Any], integer: torch.dtype) -> nn.Module:
     if op == "tanh":
         return nn.Tanh()
     if op == "reshape":
-        return nn.Unflatten(1, step["shape"]) if step["shape"] else nn.Flatten(0)
+        return Reshape(step["shape"])
     return {"clip": Clip, "unscale": Unscale}[op](step["low"], step["high"])
 
 
