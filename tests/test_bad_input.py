@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import pickle
-import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import cloudpickle
+import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
+from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 
-from running import Built, Run, doit
+from running import Run, doit
 
 ENV = '[environment]\nid = "CartPole-v1"\n'
 RECIPE = '[recipe]\nalgorithm = "PPO"\nsteps = 64\n'
@@ -51,11 +57,43 @@ def data(source: Path, **fields: object) -> bytes:
         return json.dumps({**json.loads(archive.read("data")), **fields}).encode()
 
 
+def serialized(value: object) -> dict[str, str]:
+    """A field as SB3 writes what JSON cannot hold; bytes are a pickle already."""
+    held = value if isinstance(value, bytes) else cloudpickle.dumps(value)
+    return {":serialized:": base64.b64encode(held).decode()}
+
+
+class Own(BaseFeaturesExtractor):
+    """Of this file, so cloudpickle names it."""
+
+    def __init__(self, space: spaces.Box) -> None:
+        super().__init__(space, features_dim=4)
+
+    def forward(self, seen: torch.Tensor) -> torch.Tensor:
+        return seen
+
+
+def save_honest(folder: Path) -> Path:
+    """Untrained agents; the one that most others are forged from."""
+
+    def cartpole() -> gymnasium.Env:
+        return gymnasium.make("CartPole-v1")
+
+    torch.manual_seed(0)
+    good = folder / "good.zip"
+    PPO("MlpPolicy", cartpole(), device="cpu").save(good)
+    DQN("MlpPolicy", cartpole(), device="cpu", buffer_size=10).save(folder / "dqn.zip")
+    PPO("MlpPolicy", VecFrameStack(DummyVecEnv([cartpole]), 3), device="cpu").save(folder / "stacked.zip")
+    PPO("MlpPolicy", cartpole(), device="cpu", policy_kwargs={"features_extractor_class": Own}).save(folder / "own.zip")
+    for name, env in (("four", "CartPole-v1"), ("short", "Pendulum-v1")):
+        VecNormalize(DummyVecEnv([lambda env=env: gymnasium.make(env)])).save(str(folder / f"{name}.pkl"))
+    return good
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, tiny_agents: Built) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bad")
-    good = tiny_agents.configs / "ppo_discrete.zip"
-    shutil.copy(good, folder / "good.zip")
+    good = save_honest(folder)
     content = good.read_bytes()
     (folder / "empty.zip").touch()
     (folder / "cut.zip").write_bytes(content[:-100])
@@ -65,9 +103,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_agents: Built) -> Path
     rewritten(good, folder / "nan.zip", policy_pth=weights(good, poison))
     rewritten(good, folder / "shape.zip", policy_pth=weights(good, reshape))
     rewritten(good, folder / "kwarg.zip", data=data(good, policy_kwargs={"banana": 1}))
-    code = {":serialized:": __import__("base64").b64encode(b"cposix\nsystem\n(S'true'\ntR.").decode()}
+    code = serialized(b"cposix\nsystem\n(S'true'\ntR.")
     rewritten(good, folder / "code.zip", data=data(good, observation_space=code))
-    (folder / "short.pkl").write_bytes((tiny_agents.configs / "ppo_box.pkl").read_bytes())
+    nested = spaces.Dict({"a": spaces.Dict({"b": spaces.Discrete(2)})})
+    rewritten(good, folder / "nested.zip", data=data(good, observation_space=serialized(nested)))
+    rewritten(good, folder / "pair.zip", data=data(good, observation_space=serialized(spaces.Tuple([nested]))))
+    rewritten(good, folder / "bits.zip", data=data(good, action_space=serialized(spaces.MultiBinary([2, 2]))))
+    softmax = serialized({"activation_fn": torch.nn.Softmax})
+    rewritten(good, folder / "softmax.zip", data=data(good, policy_kwargs=softmax))
     (folder / "junk.pkl").write_bytes(pickle.dumps({"mean": np.zeros(4)}))
     configs = {
         "good": 'zip = "good.zip"\ntargets = ["weights"]\n',
@@ -84,6 +127,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_agents: Built) -> Path
         "statistics_junk": 'zip = "good.zip"\nvecnormalize = "junk.pkl"\n',
         "algorithm_other": 'zip = "good.zip"\nalgorithm = "SAC"\n',
         "output_unknown": 'zip = "good.zip"\noutputs = ["log_std"]\n',
+        "stochastic_none": 'zip = "dqn.zip"\nstochastic = true\n',
+        "trust_algorithm": 'zip = "good.zip"\ntrust = true\nalgorithm = "PPPO"\n',
+        "trust_cut": 'zip = "cut.zip"\ntrust = true\nalgorithm = "PPO"\n',
+        "stack_env": 'zip = "stacked.zip"\n' + ENV,
+        "stack_statistics": 'zip = "stacked.zip"\nvecnormalize = "four.pkl"\n',
+        "stack_none": 'zip = "good.zip"\n[environment]\nid = "FrozenLake-v1"\nframe_stack = 2\n',
+        "extractor": 'zip = "own.zip"\n',
+        "extractor_other": 'zip = "own.zip"\nimport_allowed = ["no_such_package:Own"]\n',
+        "space_nested": 'zip = "nested.zip"\n',
+        "space_tuple": 'zip = "pair.zip"\n',
+        "space_bits": 'zip = "bits.zip"\n',
+        "activation": 'zip = "softmax.zip"\n',
         "env_unknown": 'zip = "good.zip"\n[environment]\nid = "CartPole-v9"\n',
         "env_package": 'zip = "good.zip"\n[environment]\nid = "CartPole-v1"\nimports = ["no_such_package"]\n',
         "env_other": 'zip = "good.zip"\n[environment]\nid = "Pendulum-v1"\n',
@@ -125,6 +180,18 @@ def run(folder: Path) -> Run:
         ("statistics_junk", "StatisticsUnfit", "does not hold a VecNormalize"),
         ("algorithm_other", "UnknownAlgorithm", "the archive differ in their algorithm. Expected SAC, found PPO"),
         ("output_unknown", "ConfigWrongValue", "'log_std', which this PPO agent does not have. Expected logits, value"),
+        ("stochastic_none", "ConfigWrongValue", "Stochastic is set, but DQN policies have no distribution"),
+        ("trust_algorithm", "UnknownAlgorithm", "Algorithm 'PPPO' is unknown. Expected PPO, A2C, TRPO, MaskablePPO"),
+        ("trust_cut", "NotAnAgent", "SB3's own loader refuses it ("),
+        ("stack_env", "EnvironmentUnfit", "If it was trained with VecFrameStack, set environment.frame_stack = 3"),
+        ("stack_statistics", "StatisticsUnfit", "Expected 12 numbers, found 4. Give the statistics saved with this agent, or, if it was trained with VecFrameStack, set environment.frame_stack = 3 in the config"),
+        ("stack_none", "EnvironmentUnfit", "The observations of FrozenLake-v1 cannot be stacked: only Box observations can be stacked, found Discrete(16). Leave frame_stack out"),
+        ("extractor", "PickleRefused", "policy_kwargs holds the features extractor Own by name. Nothing was executed"),
+        ("extractor_other", "UnsupportedPolicy", "policy_kwargs holds the features extractor Own. Expected FlattenExtractor, NatureCNN, CombinedExtractor"),
+        ("space_nested", "UnsupportedPolicy", "A Dict inside a Dict under 'a' is not supported: SB3 has no policy for it"),
+        ("space_tuple", "PickleRefused", "observation_space: the pickle refers to gymnasium.spaces.tuple.Tuple, which is not on the allowed list"),
+        ("space_bits", "UnsupportedPolicy", "MultiBinary actions of several dimensions are not supported by SB3 either"),
+        ("activation", "PickleRefused", "policy_kwargs: the pickle refers to torch.nn.modules.activation.Softmax, which is not on the allowed list"),
         ("env_unknown", "EnvironmentMissing", "No environment 'CartPole-v9'"),
         ("env_package", "EnvironmentMissing", "needs a package: No module named 'no_such_package'. Install its package"),
         ("env_other", "EnvironmentUnfit", "The agent and Pendulum-v1 differ in their spaces. Expected an environment that observes Box("),
