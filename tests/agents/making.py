@@ -191,7 +191,7 @@ class Case:
                 elif name.endswith("log_std"):
                     parameter.normal_(-0.5, 0.3)
                 else:
-                    parameter.mul_(self.scale * (10 if name.startswith("action_net") else 1))
+                    parameter.mul_(self.scale * (60 if name.startswith("action_net") else 1))
             for name, buffer in policy.named_buffers():
                 if name.endswith("ra_mean"):
                     buffer.normal_(0, 0.5)

@@ -139,7 +139,7 @@ def test_unsupported_algorithm_is_named(made: Callable[[str], Tiny]) -> None:
     [
         ("stable_baselines3.common.policies", "ActorCriticCnnPolicy", errors.UnsupportedPolicy, "You should use NatureCNN only with images"),
         ("stable_baselines3.common.policies", "MultiInputActorCriticPolicy", errors.UnsupportedPolicy, "MultiInputActorCriticPolicy cannot be made from the archive"),
-        ("sb3_contrib.common.recurrent.policies", "RecurrentActorCriticPolicy", errors.WeightsUnfit, "does not fit the spaces and policy_kwargs"),
+        ("sb3_contrib.common.recurrent.policies", "RecurrentActorCriticPolicy", errors.WeightsUnfit, "The memory asks for more weights than there are"),
         ("stable_baselines3.dqn.policies", "DQNPolicy", errors.UnsupportedPolicy, "DQN does not act in Box spaces"),
         ("stable_baselines3.sac.policies", "SACPolicy", errors.WeightsUnfit, "which SACPolicy does not"),
     ],
