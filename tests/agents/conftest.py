@@ -16,6 +16,7 @@ from pipeline.agents import jobs
 
 from .cases import CASES
 from .making import Tiny, repack, serialized
+from .observed import observe  # noqa: F401
 from .tripwires import Tripwire
 
 ZOO = Path(__file__).resolve().parents[2].parent / "shared" / "zoo"

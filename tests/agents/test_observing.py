@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,48 +14,12 @@ from pipeline import contract as contracts
 from pipeline import errors
 from pipeline.agents import observing
 
-from .making import Case, Inputs, Tiny, statistics
-from .stubs import FLAT, FOUR, IMAGE, LOPSIDED
+from .making import Case, Tiny, statistics
+from .observed import NONE, Observed
+from .stubs import FLAT, IMAGE, LOPSIDED
 from .worlds import OPEN, STILL, WALK, environment
 
-NONE = environment("")
 STEPS = spaces.Box(-np.inf, np.inf, (2,), np.float32)
-
-
-@dataclass
-class Observed:
-    """What the job wrote."""
-
-    inputs: Inputs
-    reference: Inputs
-    about: dict[str, Any]
-    draws: Inputs
-    contract: dict[str, Any]
-
-
-@pytest.fixture
-def observe(read: Callable[..., Any], tmp_path: Path) -> Callable[..., Observed]:
-    """Reads and observes a tiny agent."""
-
-    def make(
-        tiny: Tiny, world: dict[str, Any] = NONE, outputs: tuple[str, ...] = (), stochastic: bool = False, **fields: Any
-    ) -> Observed:
-        source, contract = read(tiny, outputs=list(outputs), stochastic=stochastic)
-        target = tmp_path / "observations"
-        target.mkdir()
-        held = {"environment": world, "episodes": 2, "samples": 24, "edges": 8, "seed": 5, "calibration": False}
-        observing.observe(source, target, {**held, **fields})
-        written = {p.name for p in target.iterdir()}
-        assert written - {"draws.npz"} == {"about.json", "observations.npz", "reference.npz"}
-        return Observed(
-            contracts.read_inputs(contract, target / "observations.npz"),
-            dict(np.load(target / "reference.npz")),
-            json.loads((target / "about.json").read_text()),
-            dict(np.load(target / "draws.npz")) if "draws.npz" in written else {},
-            contract,
-        )
-
-    return make
 
 
 # --- what is answered ------------------------------------------------------------------------------
@@ -208,18 +170,13 @@ def test_optional_environment_that_breaks_is_no_excuse(observe: Callable[..., Ob
 # --- golden vectors --------------------------------------------------------------------------------
 
 
-def golden_inputs(found: Observed) -> Inputs:
-    dtypes = {entry["name"]: entry["dtype"] for entry in found.contract["takes"]}
-    return {name: np.array(values, dtypes[name]) for name, values in found.about["golden"]["inputs"].items()}
-
-
 @pytest.mark.parametrize("case", ["ppo_discrete", "ppo_normalized", "maskableppo_choices", "td3_of_index", "sac_box"])
 def test_golden_answers_belong_to_golden_inputs(
     made: Callable[[str], Tiny], observe: Callable[..., Observed], case: str
 ) -> None:
     tiny = made(case)
     found = observe(tiny)
-    inputs = golden_inputs(found)
+    inputs = found.golden()
     assert set(inputs) == {entry["name"] for entry in found.contract["takes"]}
     assert {len(values) for values in inputs.values()} == {observing.GOLDEN}
     np.testing.assert_array_equal(found.about["golden"]["outputs"]["action"], tiny.predict(inputs))
@@ -231,7 +188,7 @@ def test_golden_answers_belong_to_golden_inputs(
 @pytest.mark.parametrize("case", ["ppo_of_image", "dqn_stacked_images", "maskableppo_of_several"])
 def test_golden_images_stay_legible(made: Callable[[str], Tiny], observe: Callable[..., Observed], case: str) -> None:
     found = observe(made(case))
-    inputs = golden_inputs(found)
+    inputs = found.golden()
     assert {len(values) for values in inputs.values()} == {1}
     np.testing.assert_array_equal(found.about["golden"]["outputs"]["action"], made(case).predict(inputs))
 
@@ -247,139 +204,3 @@ def test_golden_vectors_answer_the_observations_as_they_are_written(
     golden = observe(tiny, world, edges=0).about["golden"]
     written = np.float32(golden["inputs"]["observation"])
     np.testing.assert_allclose(golden["outputs"]["action"], tiny.predict({"observation": written}), atol=1e-6)
-
-
-# --- memory ----------------------------------------------------------------------------------------
-
-MEMORIES = ["recurrentppo_box", "recurrentppo_dropout", "recurrentppo_of_several"]
-
-
-@pytest.mark.parametrize("case", MEMORIES)
-def test_recurrent_policy_is_followed_through_sequences(
-    made: Callable[[str], Tiny], observe: Callable[..., Observed], monkeypatch: pytest.MonkeyPatch, case: str
-) -> None:
-    monkeypatch.setattr(observing, "STEPS", 12)
-    tiny = made(case)
-    found = observe(tiny)
-    states = [state["input"] for state in found.contract["states"]]
-    assert not set(states) & set(found.inputs), "they are what the reference gave before"
-    assert {values.shape[:2] for values in found.inputs.values()} == {(3, 12)}, "one sequence of edges"
-    assert (found.about["samples"], found.about["edges"]) == (24, 12)
-    assert not found.inputs["keep"][:, 0].any()
-    assert 0 < found.inputs["keep"].mean() < 1
-    names = ["action", *(state["output"] for state in found.contract["states"])]
-    followed, _ = contracts.follow(found.contract, lambda rows: tiny.reference.outputs(rows, names), found.inputs)
-    for name, values in followed.items():
-        np.testing.assert_array_equal(found.reference[name], values)
-
-
-def test_samples_of_a_memory_are_whole_sequences(made: Callable[[str], Tiny], observe: Callable[..., Observed]) -> None:
-    found = observe(made("recurrentppo_box"))
-    assert found.inputs["observation"].shape == (3, 256, 3)
-    assert found.about["samples"] == 512
-
-
-def test_calibration_of_a_memory_stores_its_states_as_inputs(
-    made: Callable[[str], Tiny], observe: Callable[..., Observed], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(observing, "STEPS", 12)
-    found = observe(made("recurrentppo_box"), calibration=True)
-    assert {name: values.shape for name, values in found.inputs.items()} == {
-        "observation": (24, 3),
-        "keep": (24, 1),
-        "h0": (24, 8),
-        "c0": (24, 8),
-    }
-    assert found.about["edges"] == 0
-    contracts.check_inputs(found.contract, found.inputs)
-    going = found.inputs["keep"][1:, 0] == 1
-    np.testing.assert_array_equal(found.inputs["h0"][1:][going], found.reference["new_h0"][:-1][going])
-
-
-def test_golden_vectors_of_a_memory_are_the_first_steps_of_an_episode(
-    made: Callable[[str], Tiny], observe: Callable[..., Observed], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """So that a reader can follow the states from one to the next."""
-    monkeypatch.setattr(observing, "STEPS", 12)
-    tiny = made("recurrentppo_dropout")
-    found = observe(tiny)
-    inputs, outputs = golden_inputs(found), found.about["golden"]["outputs"]
-    np.testing.assert_allclose(outputs["action"], tiny.predict(inputs))
-    assert inputs["keep"][0] == 0 and not inputs["h0"][0].any()
-    for name in ("h0", "c0", "h1", "c1"):
-        np.testing.assert_allclose(inputs[name][1:], np.float32(outputs[f"new_{name}"])[:-1], rtol=1e-5, atol=1e-6)
-
-
-def test_rollouts_of_a_memory_are_chained_episodes(
-    observe: Callable[..., Observed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(observing, "STEPS", 12)
-    kwargs = {"lstm_hidden_size": 4}
-    tiny = Case("RecurrentPPO", FLAT, FOUR, policy="MlpLstmPolicy", kwargs=kwargs).save(tmp_path)
-    found = observe(tiny, environment(OPEN, kwargs={"observed": FLAT, "acts": FOUR, "steps": 5}), episodes=3, edges=0)
-    assert found.about["origin"] == f"3 episodes of {OPEN} from seed 5"
-    assert found.inputs["keep"][0, :, 0].tolist() == [0, 1, 1, 1, 1, 0, 1, 1, 1, 1, 0, 1]
-    assert found.inputs["observation"].shape == (2, 12, 3)
-
-
-# --- draws of a stochastic policy ------------------------------------------------------------------
-
-STOCHASTIC = [
-    *("ppo_discrete", "ppo_choices", "ppo_switches", "ppo_box", "ppo_gsde", "ppo_gsde_squashed", "ppo_gsde_vector"),
-    *(
-        "sac_box",
-        "sac_gsde",
-        "tqc_gsde",
-        "crossq_small",
-        "a2c_normalized",
-        "maskableppo_choices",
-        "maskableppo_switches",
-    ),
-    *("recurrentppo_box", "recurrentppo_gsde", "recurrentppo_discrete", "ppo_grid"),
-]
-
-
-@pytest.mark.parametrize("case", STOCHASTIC)
-def test_contracts_sampler_draws_as_sb3(
-    made: Callable[[str], Tiny], observe: Callable[..., Observed], monkeypatch: pytest.MonkeyPatch, case: str
-) -> None:
-    monkeypatch.setattr(observing, "STEPS", 12)
-    tiny = made(case)
-    found = observe(tiny, stochastic=True)
-    rows, theirs = found.draws["rows"], found.draws["actions"].astype(np.float64)
-    assert (rows < found.about["samples"]).all()
-    assert theirs.shape == (observing.DRAWN_ROWS, observing.DRAWS, *tiny.acts.shape)
-    inputs = {
-        name: values.reshape(-1, values.shape[-1]) if tiny.reference.parts.states else values
-        for name, values in found.inputs.items()
-    }
-    repeated = {name: np.repeat(values[rows], observing.DRAWS, axis=0) for name, values in inputs.items()}
-    outputs = {name: np.repeat(values[rows], observing.DRAWS, axis=0) for name, values in found.reference.items()}
-    ours = contracts.sample(found.contract, outputs, repeated, seed=1).reshape(theirs.shape).astype(np.float64)
-    if tiny.acts.dtype.kind == "f":
-        assert ours.min() >= tiny.acts.low.min() and ours.max() <= tiny.acts.high.max()
-    spread = np.sqrt((ours.var(axis=1) + theirs.var(axis=1)) / observing.DRAWS)
-    np.testing.assert_array_less(np.abs(ours.mean(axis=1) - theirs.mean(axis=1)), 5 * spread + 1e-3)
-    np.testing.assert_allclose(ours.std(axis=1), theirs.std(axis=1), rtol=0.15, atol=0.02)
-    assert theirs.std(axis=1).max() > 0.01, "they differ"
-
-
-def test_draws_are_seeded_and_of_observations_alone(
-    made: Callable[[str], Tiny], read: Callable[..., Any], tmp_path: Path
-) -> None:
-    source, _ = read(made("ppo_box"), stochastic=True)
-    held = {"environment": NONE, "episodes": 1, "samples": 16, "edges": 4}
-    found = []
-    for run, (seed, calibration) in enumerate(((1, False), (1, False), (2, False), (1, True))):
-        target = tmp_path / str(run)
-        target.mkdir()
-        observing.observe(source, target, {**held, "seed": seed, "calibration": calibration})
-        found.append((target / "draws.npz").read_bytes() if (target / "draws.npz").exists() else b"")
-    assert found[0] == found[1] != found[2]
-    assert found[3] == b"", "nobody calibrates on draws"
-
-
-def test_policy_that_is_not_stochastic_has_no_draws(
-    made: Callable[[str], Tiny], observe: Callable[..., Observed]
-) -> None:
-    assert observe(made("ppo_box")).draws == {}

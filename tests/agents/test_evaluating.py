@@ -1,0 +1,119 @@
+"""The job that lets an artifact act in closed loop, in the place of the agent that it was made of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from pipeline import errors
+from pipeline.agents import jobs
+
+from .making import Case, Inputs
+from .stubs import FLAT, FOUR, IMAGE
+from .worlds import OPEN, STILL, WALK, environment
+
+SEEN = spaces.Box(-np.inf, np.inf, (3,), np.float32)
+STEPS = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+
+
+def zero(inputs: Inputs) -> Inputs:
+    return {"action": np.zeros(len(inputs["observation"]), np.int64)}
+
+
+def test_returns_of_source_artifact_and_random(read: Callable[..., Any], tmp_path: Path) -> None:
+    tiny = Case("PPO", STEPS, spaces.Discrete(2)).save(tmp_path)
+    source, _ = read(tiny)
+    settings = {"environment": environment(WALK), "episodes": 6, "seed": 3}
+    jobs.evaluate(source, tmp_path, zero, settings)
+    returns = json.loads((tmp_path / "episodes.json").read_text())
+    assert sorted(returns) == ["artifact", "random", "source"]
+    assert returns["artifact"] == [3.0, 4.0, 5.0, 3.0, 4.0, 5.0]
+    assert all(0 <= found <= most for found, most in zip(returns["random"], returns["artifact"], strict=True))
+
+
+def test_artifact_that_decides_alike_returns_alike(read: Callable[..., Any], tmp_path: Path) -> None:
+    tiny = Case("SAC", SEEN, spaces.Box(-1, 2, (2,))).save(tmp_path)
+    source, _ = read(tiny)
+    settings = {"environment": environment(STILL), "episodes": 3, "seed": 3}
+    jobs.evaluate(source, tmp_path, lambda inputs: tiny.reference.outputs(inputs, ["action"]), settings)
+    returns = json.loads((tmp_path / "episodes.json").read_text())
+    assert returns["artifact"] == returns["source"]
+    assert returns["random"] != returns["source"]
+
+
+def test_artifact_that_fails_is_not_covered_up(read: Callable[..., Any], tmp_path: Path) -> None:
+    def ends(_: Inputs) -> Inputs:
+        raise errors.ConverterFailed("the artifact's process ended in the middle of an episode")
+
+    source, _ = read(Case("PPO", STEPS, spaces.Discrete(2)).save(tmp_path))
+    with pytest.raises(errors.ConverterFailed):
+        jobs.evaluate(source, tmp_path, ends, {"environment": environment(WALK), "episodes": 1, "seed": 0})
+    assert not (tmp_path / "episodes.json").exists()
+
+
+def test_memory_of_source_and_artifact_is_kept_over_an_episode(read: Callable[..., Any], tmp_path: Path) -> None:
+    kwargs = {"lstm_hidden_size": 4}
+    tiny = Case("RecurrentPPO", FLAT, FOUR, policy="MlpLstmPolicy", kwargs=kwargs).save(tmp_path)
+    source, contract = read(tiny)
+    world = environment(OPEN, kwargs={"observed": FLAT, "acts": FOUR, "steps": 12})
+    settings = {"environment": world, "episodes": 4, "seed": 3}
+    names = [output["name"] for output in contract["outputs"]]
+    asked = []
+
+    def answer(inputs: Inputs) -> Inputs:
+        asked.append(inputs)
+        return tiny.reference.outputs(inputs, names)
+
+    jobs.evaluate(source, tmp_path, answer, settings)
+    returns = json.loads((tmp_path / "episodes.json").read_text())
+    assert returns["artifact"] == returns["source"] != returns["random"]
+    assert not asked[0]["h0"].any() and asked[1]["h0"].any()
+
+
+def test_masked_agent_is_evaluated_with_its_masks(read: Callable[..., Any], tmp_path: Path) -> None:
+    acts = spaces.MultiDiscrete([3, 2])
+    source, _ = read(Case("MaskablePPO", FLAT, acts).save(tmp_path))
+    world = environment(OPEN, kwargs={"observed": FLAT, "acts": acts, "steps": 30})
+
+    def last(inputs: Inputs) -> Inputs:
+        return {"action": np.tile([2, 1], (len(inputs["action_mask"]), 1))}
+
+    jobs.evaluate(source, tmp_path, last, {"environment": world, "episodes": 2, "seed": 3})
+    returns = json.loads((tmp_path / "episodes.json").read_text())
+    assert returns["artifact"] == [90.0, 90.0], "it does not care"
+    assert max(returns["source"] + returns["random"]) <= 30, "1 and 0 are the most that the mask allows"
+
+
+def test_images_are_evaluated_in_the_layout_of_users(read: Callable[..., Any], tmp_path: Path) -> None:
+    tiny = Case("PPO", IMAGE, FOUR, policy="CnnPolicy").save(tmp_path)
+    source, _ = read(tiny)
+    world = environment(OPEN, kwargs={"observed": IMAGE, "acts": FOUR, "steps": 3})
+    shapes = []
+
+    def answer(inputs: Inputs) -> Inputs:
+        shapes.append(inputs["observation"].shape)
+        return tiny.reference.outputs(inputs, ["action"])
+
+    jobs.evaluate(source, tmp_path, answer, {"environment": world, "episodes": 2, "seed": 3})
+    assert shapes == [(2, 48, 40, 3)] * 3
+
+
+@pytest.mark.parametrize("optional", [True, False])
+def test_optional_environment_that_is_missing_leaves_no_returns(
+    read: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], optional: bool
+) -> None:
+    source, _ = read(Case("PPO", STEPS, spaces.Discrete(2)).save(tmp_path))
+    settings = {"environment": environment("NoSuchThing-v0", optional=optional), "episodes": 1, "seed": 0}
+    if not optional:
+        with pytest.raises(errors.EnvironmentMissing):
+            jobs.evaluate(source, tmp_path, zero, settings)
+        return
+    jobs.evaluate(source, tmp_path, zero, settings)
+    assert not (tmp_path / "episodes.json").exists()
+    assert "no closed loop: EnvironmentMissing: No environment 'NoSuchThing-v0'" in capsys.readouterr().out
