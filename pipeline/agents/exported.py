@@ -104,7 +104,7 @@ class Exported(nn.Module):
                 layout.fold(layer)
         return made
 
-    def _first_layers(self) -> list[modules.MatMulAdd]:
+    def _first_layers(self) -> list[modules.MatMulAdd | modules.StateDependentLogStd]:
         """The layers that take the features."""
         behind = [self.extras[name] for name, source in self.sources.items() if source == "features"]
         if self.memory is not None:
@@ -151,6 +151,8 @@ class Exported(nn.Module):
         """
         start, stop = self.features.slices[name]
         for layer in self._first_layers():
+            if not isinstance(layer, modules.MatMulAdd):
+                raise TypeError(f"a first layer is {type(layer).__name__}, which cannot take equalized inputs")
             rows = layer.weight[start:stop].double()
             layer.bias.copy_(layer.bias.double() + middle @ rows)
             layer.weight[start:stop] = (rows * half[:, None]).float()

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from pipeline.agents import activations, spaces
-from pipeline.agents.modules import MatMulAdd, flat
+from pipeline.agents.modules import MatMulAdd, StateDependentLogStd, flat
 
 SCALE = 1 / 255
 
@@ -31,11 +31,15 @@ class Layout:
     def __init__(self, start: int, order: torch.Tensor, scale: float) -> None:
         self.start, self.order, self.scale = start, order, scale
 
-    def fold(self, layer: MatMulAdd) -> None:
+    def fold(self, layer: MatMulAdd | StateDependentLogStd) -> None:
         stop = self.start + len(self.order)
-        rows = layer.weight[self.start : stop].double()[self.order] * self.scale
+        if isinstance(layer, StateDependentLogStd):
+            matrix, scale = layer.variance, self.scale**2  # it takes the squares of the features
+        else:
+            matrix, scale = layer.weight, self.scale
+        rows = matrix[self.start : stop].double()[self.order] * scale
         with torch.no_grad():
-            layer.weight[self.start : stop] = rows.float()
+            matrix[self.start : stop] = rows.float()
 
 
 class Convolutions(nn.Module):
@@ -164,13 +168,13 @@ def _flattened(space: dict[str, Any], entry: dict[str, Any], start: int, scale: 
     return width, [Layout(start, order, scale)]
 
 
-def first_layers(*stacks: nn.Module) -> Iterator[MatMulAdd]:
+def first_layers(*stacks: nn.Module) -> Iterator[MatMulAdd | StateDependentLogStd]:
     """The first layer of each stack, which is the one that takes the features.
 
-    :raises TypeError: it is no dense layer
+    :raises TypeError: it is neither a dense layer nor gSDE's
     """
     for stack in stacks:
         first = next(layer for layer in flat(stack) if not isinstance(layer, nn.Flatten))
-        if not isinstance(first, MatMulAdd):
+        if not isinstance(first, MatMulAdd | StateDependentLogStd):
             raise TypeError(f"the first layer is {type(first).__name__}, which cannot take other inputs")
         yield first

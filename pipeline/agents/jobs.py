@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import contract as contracts
 from pipeline import errors
-from pipeline.agents import archive, rollouts, statistics
+from pipeline.agents import archive, rollouts, spaces, statistics
 from pipeline.agents.reference import Reference
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def read(target: Path, settings: dict[str, Any]) -> None:
         "policy_class": opened.policy_class,
         "stable_baselines3": opened.version,
         "opened": settings["opened"],
-        "warnings": _warnings(zip_path, pkl, settings["opened"]["trust"]),
+        "warnings": [*_warnings(zip_path, pkl, settings["opened"]["trust"]), *_rounded(reference)],
         "images": reference.images,
         "source": {name: _sha256(target / name) for name in (ZIP, PKL) if (target / name).is_file()},
         "parameters": exported.parameters(parts),
@@ -112,6 +112,25 @@ def _warnings(zip_path: Path, pkl: Path | None, trust: bool) -> list[str]:
     if pkl and zip_path.stem == "best_model" and "best" not in pkl.stem:
         # EvalCallback saves the best policy, but not the statistics of that moment.
         found.append(f"best_model.zip may be older than {pkl.name}: use statistics that were saved at its moment")
+    return found
+
+
+def _rounded(reference: Reference) -> list[str]:
+    """What a user should know of observations of float64 whose deviations float32 does not resolve."""
+    import numpy as np
+
+    held, found = reference.statistics, []
+    if held is None:
+        return []
+    parts = spaces.parts(reference.archive.observation_space)
+    for key, moments in held.moments.items():
+        away = float((np.abs(moments.mean) / np.sqrt(moments.variance + held.epsilon)).max())
+        if parts[key]["dtype"] == "float64" and away * 2**-24 > 1e-5:
+            where = f" under '{key}'" if key else ""
+            found.append(
+                f"observations{where} are float64 and lie up to {away:.0e} deviations from 0; rounded to float32, as "
+                f"artifacts take them, they are off by up to {away * 2**-24:.0e} deviations"
+            )
     return found
 
 

@@ -123,6 +123,7 @@ CASES: dict[str, Case] = {
     "sac_gsde_unclipped": Case("SAC", settings=GSDE, kwargs={"clip_mean": 0.0}),
     "ppo_gsde_of_image": _named("PPO", IMAGE, LOPSIDED, "Cnn", settings=GSDE),
     "ppo_gsde_linear": Case("PPO", settings=GSDE, kwargs={"net_arch": []}),
+    "ppo_gsde_linear_of_image": _named("PPO", IMAGE, LOPSIDED, settings=GSDE, kwargs={"net_arch": []}),
     # --- memory ---
     "recurrentppo_deep": _named("RecurrentPPO", FLAT, LOPSIDED, kwargs={"n_lstm_layers": 3}),
     "recurrentppo_dropout": _named("RecurrentPPO", FLAT, FOUR, kwargs={"n_lstm_layers": 2, "lstm_kwargs": {"dropout": 0.5}}),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium import spaces
+from stable_baselines3.common.vec_env import VecNormalize
 
 from pipeline import contract as contracts
 from pipeline import errors
@@ -242,6 +243,25 @@ def test_best_model_beside_other_statistics_is_warned_of(
     assert contract["warnings"] == [
         "best_model.zip may be older than v.pkl: use statistics that were saved at its moment"
     ]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "mean", "told"),
+    [
+        (np.float64, 1e5, "float64 and lie up to 1e+05 deviations from 0; rounded to float32, as artifacts take them, they are off by up to 6e-03 deviations"),
+        (np.float64, 10.0, ""),
+        (np.float32, 1e5, ""),
+    ],
+)  # fmt: skip
+def test_observations_that_float32_does_not_resolve_are_warned_of(
+    read: Callable[..., Any], tmp_path: Path, dtype: type, mean: float, told: str
+) -> None:
+    tiny = Case("PPO", spaces.Box(-np.inf, np.inf, (2,), dtype), normalize=True).save(tmp_path)
+    held = VecNormalize.load(str(tiny.pkl), tiny.plain_venv())
+    held.obs_rms.mean, held.obs_rms.var = np.array([0.0, -mean]), np.ones(2)
+    held.save(str(tiny.pkl))
+    _, contract = read(tiny)
+    assert contract["warnings"] == ([f"observations are {told}"] if told else [])
 
 
 def test_damaged_artifact_is_told(made: Callable[[str], Tiny], read: Callable[..., Any]) -> None:
