@@ -10,7 +10,10 @@ import subprocess
 import time
 from pathlib import Path
 
+import gymnasium
 import pytest
+import torch
+from stable_baselines3 import A2C
 
 from pipeline import artifacts
 from running import ROOT, Built, doit
@@ -20,12 +23,22 @@ CONFIG = 'zip = "agent.zip"\nvecnormalize = "none"\ntargets = ["tflite", "tflite
 OBSERVED = {"sb3", "observations", "calibration"}
 
 
+def save_agent(path: Path) -> None:
+    """An untrained one; its weights are doubled, so that its decisions are no close calls."""
+    torch.manual_seed(0)
+    agent = A2C("MlpPolicy", gymnasium.make("Acrobot-v1"), policy_kwargs={"net_arch": [24, 16]}, device="cpu")
+    with torch.no_grad():
+        for parameter in agent.policy.parameters():
+            parameter.mul_(2.0)
+    agent.save(path)
+
+
 @pytest.fixture(scope="module")
-def built(tiny_agents: Built, tmp_path_factory: pytest.TempPathFactory) -> Built:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     folder = tmp_path_factory.mktemp("cache")
     configs = folder / "configs"
     configs.mkdir()
-    shutil.copy(tiny_agents.configs / "a2c_discrete.zip", configs / "agent.zip")
+    save_agent(configs / "agent.zip")
     (configs / f"{AGENT}.toml").write_text(CONFIG)
     run = doit(configs=configs, artifacts=folder / "artifacts")
     assert run.code == 0, run.text

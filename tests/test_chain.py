@@ -9,10 +9,11 @@ import numpy as np
 import onnx
 import pytest
 
+from families import covering
 from pipeline.hops import BY_KIND, HOPS, KINDS
 from running import Built, doit
 
-TINY = ("ppo_discrete", "ppo_box", "a2c_discrete", "dqn", "sac", "td3", "ddpg", "ars")
+TINY = tuple(covering())
 SHIPPED = ("cartpole_ppo", "pendulum_sac", "cartpole_a2c")
 CHECKS = [(hop.kind, runtime) for hop in HOPS for runtime in hop.runtimes]
 
@@ -30,7 +31,7 @@ def test_tiny_agent_passes_every_full_precision_hop(tiny_agents: Built, agent: s
         assert "not found" in found["reason"]
     elif BY_KIND[kind].precision == "float":
         assert found["status"] == "passed", found["reason"]
-        assert found["figures"]["observations"] == 512
+        assert found["figures"]["observations"] >= 160
         assert "draws from" in found["figures"]["compared_with"]
 
 

@@ -50,7 +50,11 @@ def test_part_of_a_table_keeps_the_other_defaults(tmp_path: Path) -> None:
         ("a b", errors.ConfigUnreadable, "at line 1, column 3"),
         (RECIPE + "[tolerence]\n", errors.ConfigUnknownKey, "'tolerence'; did you mean 'tolerance'?"),
         (RECIPE + "[tolerance]\nabsolut = 1\n", errors.ConfigUnknownKey, "did you mean 'tolerance.absolute'?"),
-        (RECIPE + "banana = 1\n", errors.ConfigUnknownKey, "unknown key 'environment.banana'; known: frame_stack, id, imports"),
+        (
+            RECIPE + "banana = 1\n",
+            errors.ConfigUnknownKey,
+            "unknown key 'environment.banana'; known: frame_stack, id, imports",
+        ),
         ("name = 'x'\n" + RECIPE, errors.ConfigUnknownKey, "'name' cannot be set"),
         ("targets = 'tflite'\n" + RECIPE, errors.ConfigWrongValue, "`targets`: Expected `array`, got `str`"),
         ("targets = ['tfilte']\n" + RECIPE, errors.ConfigWrongValue, "'tfilte' is unknown; did you mean 'tflite'?"),
