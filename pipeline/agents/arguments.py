@@ -54,6 +54,9 @@ def _resolved(key: str, value: Any, allowed: tuple[str, ...]) -> Any:
     """A name imported: SB3's or torch's own, or what the config allows; plain values as they are."""
     if key == "features_extractor_class" and value is not None:
         return _extractor(value, allowed)
+    value = _number(value)
+    if key == "features_extractor_kwargs" and isinstance(value, dict):
+        return {name: _argument(f"{key}.{name}", held, allowed) for name, held in value.items()}
     if isinstance(value, Name) and value.module.startswith(("torch.nn.", "stable_baselines3.")) and _known(value):
         return getattr(importlib.import_module(value.module), value.name)
     if key == "activation_fn" and value is not None:
@@ -62,6 +65,42 @@ def _resolved(key: str, value: Any, allowed: tuple[str, ...]) -> Any:
     if isinstance(value, Record):
         raise errors.UnsupportedPolicy(f"policy_kwargs.{key} is a {value.callee.name}, which is not supported")
     return value
+
+
+def _number(value: Any) -> Any:
+    """numpy's numbers as Python's."""
+    scalar = isinstance(value, Record) and value.callee.name == "scalar"
+    return records.array(value).item() if scalar else value
+
+
+def _argument(where: str, value: Any, allowed: tuple[str, ...]) -> Any:
+    """An argument of a features extractor: plain, an activation of torch, or a class that the config allows."""
+    value = _number(value)
+    if isinstance(value, Record):
+        raise errors.UnsupportedPolicy(f"policy_kwargs.{where} is a {value.callee.name}, which is not supported")
+    if not isinstance(value, Name):
+        return value
+    if f"{value.module}:{value.name}" in allowed:
+        return _imported(value.module, value.name)
+    if value.module == "torch.nn.modules.activation" and _known(value):
+        return getattr(importlib.import_module(value.module), value.name)
+    found, path = f"{value}"[:100], f"{value.module}:{value.name}"[:100]
+    raise errors.UnsupportedPolicy(
+        f"policy_kwargs.{where} is {found}",
+        expected=", ".join(["an activation of torch.nn", *allowed]),
+        remedy=f'Set import_allowed = [..., "{path}"] in the config if its code is yours',
+    )
+
+
+def _imported(module: str, cls: str) -> Any:
+    """A class that the config allows."""
+    try:
+        return getattr(importlib.import_module(module), cls)
+    except Exception as error:  # whatever stands in the user's own module
+        raise errors.UnsupportedPolicy(
+            f"{module}:{cls} cannot be imported: {error}",
+            remedy="Install its package where Slipway imports it (`python` in the config names an interpreter)",
+        ) from None
 
 
 def _known(name: Name) -> bool:
@@ -77,13 +116,7 @@ def _extractor(value: Any, allowed: tuple[str, ...]) -> Any:
     for path in allowed:
         module, _, cls = path.partition(":")
         if cls == name and written in ("", path):
-            try:
-                return getattr(importlib.import_module(module), cls)
-            except (ImportError, AttributeError) as error:
-                raise errors.UnsupportedPolicy(
-                    f"the features extractor {path} cannot be imported: {error}",
-                    remedy="Install its package where Slipway imports it (`python` in the config names an interpreter)",
-                ) from None
+            return _imported(module, cls)
     raise errors.UnsupportedPolicy(
         f"policy_kwargs holds the features extractor {name or records.plain(value)}",
         expected=", ".join([*EXTRACTORS, *allowed]),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.torch_layers import CombinedExtractor, NatureCNN
@@ -40,6 +41,20 @@ def test_net_arch_of_old_sb3_is_understood(forge: Callable[..., Path], made: Cal
 )
 def test_what_inference_never_uses_is_dropped(forge: Callable[..., Path], dropped: dict[str, Any]) -> None:
     assert rebuilt(forge(policy_kwargs=dropped)).device.type == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("case", "given"),
+    [
+        ("ppo_box", {"log_std_init": np.float64(-0.5)}),
+        ("ppo_box", {"ortho_init": np.bool_(False)}),
+        ("qrdqn_discrete", {"n_quantiles": np.int64(200)}),
+        ("ppo_of_image_default", {"features_extractor_kwargs": {"features_dim": np.int32(512)}}),
+    ],
+    ids=str,
+)
+def test_numbers_of_numpy_are_numbers(forge: Callable[..., Path], case: str, given: dict[str, Any]) -> None:
+    assert rebuilt(forge(case, policy_kwargs=given))
 
 
 def test_extractors_of_sb3_may_be_named(tmp_path: Path) -> None:

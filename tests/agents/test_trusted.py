@@ -31,10 +31,15 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
 
+class Squared(nn.Module):
+    def forward(self, x):
+        return x * x
+
+
 class Widened(BaseFeaturesExtractor):
-    def __init__(self, observation_space, units=5, marker=""):
-        super().__init__(observation_space, features_dim=units)
-        self.net = nn.Sequential(nn.Linear(observation_space.shape[0], units), nn.Tanh())
+    def __init__(self, observation_space, units=5, marker="", activation=nn.Tanh):
+        super().__init__(observation_space, features_dim=int(units))
+        self.net = nn.Sequential(nn.Linear(observation_space.shape[0], units), activation())
         if marker:
             open(marker, "w").close()
 
@@ -292,8 +297,57 @@ def test_extractor_by_value_that_is_not_listed_is_refused(save: Callable[..., Ti
 def test_allowed_extractor_that_is_not_installed_is_told(save: Callable[..., Tiny], allowed: str) -> None:
     opened = archive.read(save(by_value()).zip, lenient=True)
     text = refusal(errors.UnsupportedPolicy, lambda: policies.rebuild(opened, (allowed,)))
-    assert f"the features extractor {allowed} cannot be imported" in text
+    assert f"{allowed} cannot be imported" in text
     assert "Install its package where Slipway imports it" in text
+
+
+def test_allowed_module_that_breaks_is_told(
+    save: Callable[..., Tiny], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_extractors.py").write_text("raise RuntimeError('no licence here')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    opened = archive.read(save(by_value()).zip, lenient=True)
+    text = refusal(errors.UnsupportedPolicy, lambda: policies.rebuild(opened, ("broken_extractors:Widened",)))
+    assert "broken_extractors:Widened cannot be imported: no licence here" in text
+
+
+# --- arguments of an extractor ---------------------------------------------------------------------
+
+
+def test_extractor_may_be_given_an_activation(save: Callable[..., Tiny], installed: ModuleType) -> None:
+    tiny = save(installed.Widened, activation=nn.ELU)
+    found = policies.rebuild(archive.read(tiny.zip, lenient=True), ALLOWED)
+    assert type(found.features_extractor.net[1]) is nn.ELU
+
+
+def test_extractor_may_be_given_what_is_allowed_too(save: Callable[..., Tiny], installed: ModuleType) -> None:
+    tiny = save(installed.Widened, activation=installed.Squared)
+    opened = archive.read(tiny.zip, lenient=True)
+    found = policies.rebuild(opened, (*ALLOWED, "somebodys_extractors:Squared"))
+    assert type(found.features_extractor.net[1]) is installed.Squared
+    text = refusal(errors.UnsupportedPolicy, lambda: policies.rebuild(opened, ALLOWED))
+    assert "policy_kwargs.features_extractor_kwargs.activation is somebodys_extractors.Squared" in text
+    assert 'import_allowed = [..., "somebodys_extractors:Squared"]' in text
+
+
+@pytest.mark.parametrize("value", [b"cos\nsystem\n", b"ctorch.nn.functional\nrelu\n", b"cnumpy\ndtype\n"])
+def test_extractor_is_given_nothing_that_is_not_allowed(
+    save: Callable[..., Tiny], installed: ModuleType, tmp_path: Path, value: bytes
+) -> None:
+    named = b"csomebodys_extractors\nWidened\n"
+    given = b"}" + short("features_extractor_class") + named + b"s"
+    given += short("features_extractor_kwargs") + b"}" + short("activation") + value + b"ss"
+    path = repack(
+        save(installed.Widened).zip, tmp_path / "forged.zip", policy_kwargs=serialized(b"\x80\x04" + given + b".")
+    )
+    text = refusal(errors.UnsupportedPolicy, lambda: policies.rebuild(archive.read(path, lenient=True), ALLOWED))
+    assert "policy_kwargs.features_extractor_kwargs.activation is" in text
+
+
+def test_argument_that_is_an_object_is_refused(save: Callable[..., Tiny], installed: ModuleType) -> None:
+    tiny = save(installed.Widened, units=np.array(5))
+    text = refusal(errors.UnsupportedPolicy, lambda: policies.rebuild(archive.read(tiny.zip, lenient=True), ALLOWED))
+    assert "policy_kwargs.features_extractor_kwargs.units is a _frombuffer, which is not supported" in text
 
 
 def test_installed_extractor_of_another_shape_does_not_take_the_weights(
