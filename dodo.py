@@ -66,6 +66,19 @@ def task_test() -> Task:
     return tasks.program("run the tests; arguments after -- go to pytest", calls, after=("toolchains",))
 
 
+def task_matrix() -> Task:
+    """Fill the support matrix."""
+    doc = "an agent of every family through every hop: docs/support-matrix, anew; takes an hour"
+    return tasks.program(doc, [["tests/matrix.py"]], after=("toolchains",))
+
+
+def task_properties() -> Task:
+    """Search for an agent that is not built as it should be."""
+    doc = "agents drawn at random, held to predict in every target; arguments after -- go to pytest"
+    calls = [["-m", "pytest", "tests/test_properties.py", "--hypothesis-profile=long", "--timeout=0"]]
+    return tasks.program(doc, calls, after=("toolchains",))
+
+
 def task_lint() -> Task:
     """Check style and types."""
     calls = [["-m", "ruff", "check", "."], ["-m", "ruff", "format", "--check", "."], ["-m", "mypy"]]

@@ -24,7 +24,7 @@ Task = dict[str, Any]
 
 ROOT = toolchains.ROOT
 CORES = min(os.cpu_count() or 1, 8)
-_COMMANDS = ("toolchains", "inspect", "new", "train", "test", "lint", "bench")
+_COMMANDS = ("toolchains", "inspect", "new", "train", "test", "lint", "bench", "matrix", "properties")
 AGAIN = "Give one: ./doit new FILE NAME"
 RESERVED = (*_COMMANDS, "documented", "sb3", "observations", "calibration", *KINDS)
 

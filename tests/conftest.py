@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,18 @@ settings.register_profile(
 )
 settings.register_profile("long", settings.get_profile("short"), max_examples=40, derandomize=False, print_blob=True)
 settings.load_profile("short")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """What is drawn at random can be drawn again."""
+    if config.getoption("--hypothesis-profile") == "long" and config.getoption("--hypothesis-seed") is None:
+        config.option.hypothesis_seed = str(random.randrange(2**32))
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    seed = config.getoption("--hypothesis-seed")
+    return [f"drawn again by --hypothesis-seed={seed}"] if seed else []
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +84,7 @@ def tiny_agents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
     configs.mkdir()
     for name, family in covering().items():
         assert not save(family, configs, name, CONFIG)
-    yield Built(configs, artifacts, doit(configs=configs, artifacts=artifacts))
+    yield Built(configs, artifacts, doit(configs=configs, artifacts=artifacts, timeout=900))
 
 
 @pytest.fixture(scope="session")

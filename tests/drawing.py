@@ -136,7 +136,7 @@ def boxes(draw: st.DrawFn, shapes: st.SearchStrategy[tuple[int, ...]] = SHAPES) 
 @st.composite
 def images(draw: st.DrawFn, layouts: tuple[str, ...] = ("last", "first")) -> spaces.Box:
     """Images large enough for NatureCNN."""
-    height, width, channels = draw(st.integers(36, 44)), draw(st.integers(36, 44)), draw(st.sampled_from([1, 3, 4]))
+    height, width, channels = draw(st.integers(36, 52)), draw(st.integers(36, 52)), draw(st.sampled_from([1, 3, 4]))
     shape = (height, width, channels) if draw(st.sampled_from(layouts)) == "last" else (channels, height, width)
     return spaces.Box(0, 255, shape, np.uint8)
 

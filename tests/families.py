@@ -17,7 +17,7 @@ from torch import nn
 
 from pipeline.agents.pickles import _ACTIVATIONS as ACTIVATIONS
 
-IMAGE = spaces.Box(0, 255, (40, 36, 3), np.uint8)
+IMAGE = spaces.Box(0, 255, (44, 52, 3), np.uint8)  # whose convolutions end in 2 × 3 pixels
 VECTOR = spaces.Box(-5, 5, (3,), np.float32)
 GOAL = spaces.Box(-np.inf, np.inf, (2,), np.float64)
 _CARTPOLE = np.array([4.8, np.inf, 0.42, np.inf], np.float32)
@@ -26,7 +26,7 @@ OBSERVATIONS: dict[str, spaces.Space] = {
     "Box unbounded": spaces.Box(-_CARTPOLE, _CARTPOLE),
     "Box float64 2×3": spaces.Box(-5, 5, (2, 3), np.float64),
     "image": IMAGE,
-    "image of floats": spaces.Box(0, 1, (3, 40, 36), np.float32),
+    "image of floats": spaces.Box(0, 1, (3, 44, 52), np.float32),
     "Discrete": spaces.Discrete(5),
     "MultiDiscrete": spaces.MultiDiscrete([3, 4]),
     "MultiBinary": spaces.MultiBinary(6),

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import matrix_page
-from families import Family, families
+from families import Family, covering, families
+from matrix_page import PASSED, RUNS
 from pipeline.hops import HOPS
+from pipeline.hops.tflite_structure import structure
 from running import ROOT, doit
 
 JSON, PAGE = ROOT / "docs" / "support-matrix.json", ROOT / "docs" / "support-matrix.md"
-PASSED, RUNS = "passed", "converts and runs"
 BATCH = 20
 # Untrained agents have no return to keep, so float16 and int8 are held to names, shapes and finite numbers alone.
 CONFIG = """
@@ -60,8 +61,15 @@ def cells(agent: Path, said: str) -> dict[str, str]:
         elif reasons:
             found[hop.kind] = reasons[0] if reasons[0].startswith("not supported: ") else f"not run: {reasons[0]}"
         else:
-            found[hop.kind] = PASSED if hop.precision == "float" else RUNS
+            found[hop.kind] = PASSED if hop.precision == "float" else RUNS + _floats(agent / hop.kind, hop.precision)
     return found
+
+
+def _floats(artifact: Path, precision: str) -> str:
+    """Whether a network that should be in integers is so throughout."""
+    contents = [path.read_bytes() for path in artifact.glob("*.tflite")] if precision == "int8" else []
+    left = any("DEQUANTIZE" in structure(content)["operators"] for content in contents)
+    return ": not in integers throughout" if left else ""
 
 
 def _error(agent: str, kind: str, said: str) -> str:
@@ -104,7 +112,7 @@ def write(rows: Iterable[dict[str, Any]]) -> None:
     lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in found["rows"])
     JSON.parent.mkdir(exist_ok=True)
     JSON.write_text(f'{{"versions": {json.dumps(found["versions"])}, "rows": [\n{lines}\n]}}\n', encoding="utf-8")
-    PAGE.write_text(matrix_page.page(found), encoding="utf-8")
+    PAGE.write_text(matrix_page.page(found, len(covering())), encoding="utf-8")
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack, VecNormalize
 
-from families import ACTIONS, IMAGE, OBSERVATIONS, Family
+from families import ACTIONS, IMAGE, OBSERVATIONS, ON_POLICY, Family
 
 
 def algorithm_class(name: str) -> type[BaseAlgorithm]:
@@ -84,6 +84,8 @@ def _small(family: Family) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if not family.policy.startswith("Linear"):
         found["net_arch"] = [16] if family.algorithm == "ARS" else [24, 16]
+    if family.policy == "CnnPolicy" and family.algorithm in (*ON_POLICY, "DQN", "QRDQN"):
+        del found["net_arch"]  # there are no layers behind NatureCNN by default
     if family.policy.startswith("Cnn"):
         found["features_extractor_kwargs"] = {"features_dim": 32}
     elif family.observation == "Dict":
@@ -104,7 +106,7 @@ def save(family: Family, folder: Path, name: str, config: str = "") -> str:
     try:
         agent = make(family)
     except Exception as error:  # whatever it raises is its reason
-        return _reason(error)
+        return reason(error)
     agent.save(folder / f"{name}.zip")
     lines = [f'zip = "{name}.zip"', family.config]
     if family.normalize is not None:
@@ -118,7 +120,7 @@ def save(family: Family, folder: Path, name: str, config: str = "") -> str:
     return ""
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The first line of what Stable-Baselines3 said."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
