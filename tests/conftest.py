@@ -16,7 +16,7 @@ from running import ROOT, SHARED, Built, doit
 
 settings.register_profile(
     "short",
-    max_examples=4,
+    max_examples=3,
     derandomize=True,
     database=None,
     deadline=None,

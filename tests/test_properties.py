@@ -21,8 +21,9 @@ from pipeline.spec import Agent, Bound, Calibration, Float16Bound, Observations
 from pipeline.steps import making, of_hop
 
 ROUNDED = {"action": 1.0, "decisions": 0.0}  # nobody knows what rounding may do to a policy that nobody trained
-MANY = settings(max_examples=max(1, settings.default.max_examples))
+# TensorFlow takes seconds an agent, and every target many.
 FEW = settings(max_examples=max(1, settings.default.max_examples // 5))
+TARGETS = ["all"] if settings.default.max_examples > 10 else ["tfjs", "tflite"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -73,7 +74,6 @@ def build(drawn: Drawn, targets: list[str]) -> dict[str, str]:
         return absent
 
 
-@MANY
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @given(data=st.data())
 def test_any_agent_decides_as_predict_without_tensorflow(algorithm: str, data: st.DataObject) -> None:
@@ -84,7 +84,7 @@ def test_any_agent_decides_as_predict_without_tensorflow(algorithm: str, data: s
 @FEW
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @given(data=st.data())
-def test_any_agent_decides_as_predict_in_every_target(algorithm: str, data: st.DataObject) -> None:
+def test_any_agent_decides_as_predict_with_tensorflow(algorithm: str, data: st.DataObject) -> None:
     drawn = data.draw(drawing.agents(algorithm))
-    absent = build(drawn, ["all"])
+    absent = build(drawn, TARGETS)
     assert not {name: reason for name, reason in absent.items() if "edgetpu" not in name}
