@@ -222,6 +222,16 @@ def sample(contract: Mapping[str, Any], outputs: Arrays, inputs: Arrays, seed: i
     return epilogue([step for step in contract["epilogue"] if step["op"] != "mask"], drawn, inputs)
 
 
+def acting(contract: Mapping[str, Any]) -> list[str]:
+    """Names of the outputs that whoever acts with a policy needs: the action, and the new states."""
+    return ["action", *(state["output"] for state in contract["states"])]
+
+
+def chooses(steps: list[dict[str, Any]]) -> bool:
+    """Whether an ``epilogue`` takes the best of some choices."""
+    return any(step["op"] == "argmax" for step in steps)
+
+
 def groups(contract: Mapping[str, Any]) -> list[int] | None:
     """Sizes of the groups of choices that the decision is made of; None where the action is a Box."""
     space = contract["action_space"]

@@ -147,7 +147,7 @@ def decide(job: dict[str, Any]) -> None:
     os.dup2(2, 1)  # whatever a runtime prints must not end up between the answers
     contract = contracts.load(Path(job["source"]))
     run = _load(job, contract)
-    needed = ["action", *(state["output"] for state in contract["states"])]
+    needed = contracts.acting(contract)
     while True:
         try:
             inputs = _receive(sys.stdin.buffer)

@@ -7,7 +7,6 @@ neither VecNormalize nor, in its code, clipping and rescaling. What fails is a f
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +32,7 @@ def export(source: Path, target: Path, settings: dict[str, Any]) -> None:
     if settings["as_written"]:
         print("baseline=yes: SB3's own load, which executes what the archive's pickles hold")
         policy, failure = _load(source / "agent.zip", contract["algorithm"])
-        _write(target / LOADS, {"loads": failure or "yes"})
+        write(target / LOADS, {"loads": failure or "yes"})
         if failure:
             return
     else:
@@ -41,15 +40,15 @@ def export(source: Path, target: Path, settings: dict[str, Any]) -> None:
 
         policy = jobs.open_agent(source).policy
     found = _uncovered(contract) or _exported(policy, contract, target, Path(settings["observations"]))
-    _write(target / EXPORTS, {"policy": "as written" if settings["as_written"] else "rebuilt", **found})
+    write(target / EXPORTS, {"policy": "as written" if settings["as_written"] else "rebuilt", **found})
 
 
 def _load(path: Path, algorithm: str) -> tuple[Any, str]:
     """The policy and "", or None and the class of what ``load`` raised."""
+    from pipeline.agents import policies
+
     try:
-        modules = [importlib.import_module(name) for name in ("stable_baselines3", "sb3_contrib")]
-        cls = next(getattr(module, algorithm) for module in modules if hasattr(module, algorithm))
-        return cls.load(path, device="cpu").policy, ""
+        return policies.algorithm_class(algorithm).load(path, device="cpu").policy, ""
     except (Exception, SystemExit) as error:
         print(f"load: {type(error).__name__}: {error}")
         return None, type(error).__name__
@@ -146,13 +145,13 @@ def answer(source: Path, target: Path, settings: dict[str, Any]) -> None:
         outputs = np.concatenate([session.run(None, {"input": row[None]})[0] for row in seen])
     except Exception as error:
         print(f"run: {type(error).__name__}: {error}")
-        _write(target / ANSWERS, {"runs": type(error).__name__})
+        write(target / ANSWERS, {"runs": type(error).__name__})
         return
     with np.load(source / "wrapper.npz") as stored:
         wrapper = compared(stored["output"], outputs, settings)
     with np.load(Path(settings["observations"]) / "reference.npz") as stored:
         action = compared(stored["action"], outputs[1:], settings)
-    _write(target / ANSWERS, {"runs": "yes", "wrapper": wrapper, "action": action})
+    write(target / ANSWERS, {"runs": "yes", "wrapper": wrapper, "action": action})
 
 
 def compared(wanted: np.ndarray, found: np.ndarray, tolerance: dict[str, Any]) -> dict[str, Any]:
@@ -169,5 +168,6 @@ def compared(wanted: np.ndarray, found: np.ndarray, tolerance: dict[str, Any]) -
     return {"same": bool(within.all()), "figure": f"{apart.max():.0e}"}
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
+def write(path: Path, content: dict[str, Any]) -> None:
+    """A finding, as JSON."""
     path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -202,7 +202,7 @@ def evaluate(source: Path, target: Path, answer: rollouts.Answer, settings: dict
     """
     contract = contracts.load(source)
     reference = open_agent(source)
-    needed = ["action", *(state["output"] for state in contract["states"])]
+    needed = contracts.acting(contract)
     actors = {"source": lambda inputs: reference.outputs(inputs, needed), "artifact": answer, "random": None}
     environment = settings["environment"]
     try:

@@ -57,7 +57,7 @@ def observe(source: Path, target: Path, settings: dict[str, Any]) -> None:
     contract = contracts.load(source)
     reference = jobs.open_agent(source)
     names = [output["name"] for output in contract["outputs"]]
-    if any(step["op"] == "argmax" for step in contract["epilogue"]):
+    if contracts.chooses(contract["epilogue"]):
         names.append("preferences")
     seen = _seen(contract, reference, settings)
     stored = _as_taken(contract, seen.inputs)
@@ -140,7 +140,7 @@ def _episodes(
     environment = settings["environment"]
     if not environment["id"]:
         return [], [], ""
-    needed = ["action", *(state["output"] for state in contract["states"])]
+    needed = contracts.acting(contract)
 
     def answer(inputs: Inputs) -> Inputs:
         return reference.outputs(inputs, needed)

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pipeline import contract as contracts
 from pipeline.agents import policies, spaces
 from pipeline.agents.archive import Archive
 from pipeline.agents.statistics import Statistics
@@ -84,7 +85,7 @@ def take_apart(policy: Any, archive: Archive, statistics: Statistics | None, ima
 
 def choices(acts: dict[str, Any], epilogue: list[Step]) -> list[int]:
     """Sizes of the groups that the epilogue takes the best of; [] where it takes none."""
-    return spaces.groups(acts) if any(step["op"] == "argmax" for step in epilogue) else []
+    return spaces.groups(acts) if contracts.chooses(epilogue) else []
 
 
 def _entry(name: str, role: str, shape: list[int], dtype: str = "float32") -> dict[str, Any]:
@@ -226,9 +227,11 @@ def _q_learning(policy: Any, acts: dict[str, Any], given: dict[str, Any]) -> Par
 
     from pipeline.agents import modules
 
-    net = policy.quantile_net if hasattr(policy, "quantile_net") else policy.q_net
-    head = net.q_net if net is not getattr(policy, "quantile_net", None) else None
-    if head is None:
+    if hasattr(policy, "quantile_net"):
+        net = policy.quantile_net
         head = modules.mean_of_quantiles(net.quantile_net, net.n_quantiles)
+    else:
+        net = policy.q_net
+        head = net.q_net
     given |= {"extractor": net.features_extractor, "trunk": nn.Sequential(), "head": head}
     return Parts(**given, epilogue=_choice_end(acts, masked=False), decision="q_values")

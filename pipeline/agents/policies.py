@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline import errors
 from pipeline.agents import arguments, spaces
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SQUASHED = ("SAC", "TQC", "CrossQ")
 DETERMINISTIC = ("TD3", "DDPG")
 Q_LEARNING = ("DQN", "QRDQN")
+CONTRIB = ("ARS", "CrossQ", "MaskablePPO", "QRDQN", "RecurrentPPO", "TQC", "TRPO")
 SUPPORTED = (*ON_POLICY, *SQUASHED, *DETERMINISTIC, *Q_LEARNING, "ARS")
 # What each algorithm of SB3 can act in; the others can in every space.
 ACTS = {
@@ -26,6 +27,11 @@ ACTS = {
     "ARS": ("Box", "Discrete"),
     "MaskablePPO": ("Discrete", "MultiDiscrete", "MultiBinary"),
 }
+
+
+def algorithm_class(name: str) -> Any:
+    """The algorithm's class, of stable_baselines3 or sb3_contrib."""
+    return getattr(importlib.import_module("sb3_contrib" if name in CONTRIB else "stable_baselines3"), name)
 
 
 def check_supported(archive: Archive) -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import tempfile
 import traceback
 from pathlib import Path
 from typing import Any
 
 from pipeline import errors
-from pipeline.agents import environments
+from pipeline.agents import environments, policies
+from pipeline.agents.policies import CONTRIB
 
 ALGORITHMS = ("A2C", "DDPG", "DQN", "PPO", "SAC", "TD3")
-CONTRIB = ("ARS", "CrossQ", "MaskablePPO", "QRDQN", "RecurrentPPO", "TQC", "TRPO")
 
 
 def train(target: Path, settings: dict[str, Any]) -> None:
@@ -39,8 +38,7 @@ def train(target: Path, settings: dict[str, Any]) -> None:
     try:
         if recipe["normalize"]:
             venv = VecNormalize(venv, **recipe["normalize"])
-        package = "sb3_contrib" if name in CONTRIB else "stable_baselines3"
-        model = getattr(importlib.import_module(package), name)(
+        model = policies.algorithm_class(name)(
             recipe["policy"], venv, seed=recipe["seed"], device="cpu", **recipe["hyperparameters"]
         )
         with tempfile.TemporaryDirectory() as place:  # SB3's logger makes a folder, and leaves it

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +21,8 @@ def read(path: Path, algorithm: str) -> tuple[Archive, BasePolicy]:
     """
     name = _name(path, algorithm)
     print(f"trust = true: {path.name} is opened with SB3's own {name}.load, which runs the code in its pickles")
-    module = "sb3_contrib" if name in ("ARS", "CrossQ", "MaskablePPO", "QRDQN", "RecurrentPPO", "TQC", "TRPO") else ""
-    cls = getattr(importlib.import_module(module or "stable_baselines3"), name)
     try:
-        agent = cls.load(path, device="cpu")
+        agent = policies.algorithm_class(name).load(path, device="cpu")
     except Exception as error:  # whatever the archive's own code makes of this machine
         line = (str(error).strip().splitlines() or [""])[0]
         raise errors.NotAnAgent(

@@ -84,7 +84,7 @@ def _for_integers(module: exported.Exported, contract: dict[str, Any], calibrati
         module.equalize(name, torch.from_numpy(middle), torch.from_numpy(half))
         step = {"op": "equalize", "input": name, "middle": middle.tolist(), "half": half.tolist()}
         contract["prologue"] = [*contract["prologue"], step]
-    if any(step["op"] == "argmax" for step in contract["epilogue"]):
+    if contracts.chooses(contract["epilogue"]):
         module.center(contracts.groups(contract) or [])
         decision = next(output for output in contract["outputs"] if output["name"] == contract["decision"])
         contract["centered"] = contract["decision"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import errors, fingerprint
-from pipeline.agents.documented import ANSWERS, EXPORTS, LOADS
+from pipeline.agents.documented import ANSWERS, EXPORTS, LOADS, write
 from pipeline.spec import Agent
 from pipeline.steps import making
 from pipeline.steps.making import Step
@@ -41,12 +41,12 @@ def export(agent: Agent, home: Path) -> Step:
 
         died = attempt(as_written=True)
         if not (staged / LOADS).is_file():
-            _write(staged / LOADS, {"loads": died})
+            write(staged / LOADS, {"loads": died})
         if not (staged / EXPORTS).is_file():
             died = attempt(as_written=False)
         if not (staged / EXPORTS).is_file():
             (staged / "policy.onnx").unlink(missing_ok=True)
-            _write(staged / EXPORTS, {"policy": "rebuilt", "exporters": {"default": died}})
+            write(staged / EXPORTS, {"policy": "rebuilt", "exporters": {"default": died}})
 
     return making.folder_step(
         agent,
@@ -78,7 +78,7 @@ def answer(agent: Agent, home: Path) -> Step:
         job = {"do": "document_answer", "source": str(source), "target": str(staged), "settings": given}
         died = _attempt(agent, "device", job, log)
         if died:
-            _write(staged / ANSWERS, {"runs": died})
+            write(staged / ANSWERS, {"runs": died})
 
     return making.folder_step(
         agent,
@@ -103,10 +103,6 @@ def _attempt(agent: Agent, toolchain: str, job: dict[str, Any], log: Path) -> st
             file.write(f"{error}\n")
         return type(error).__name__
     return ""
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def found(home: Path) -> dict[str, Any]:

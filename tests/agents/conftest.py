@@ -15,7 +15,7 @@ from pipeline import contract as contracts
 from pipeline.agents import jobs
 
 from .cases import CASES
-from .making import Tiny, repack, serialized
+from .making import Tiny, members, repack, serialized
 from .observed import observe  # noqa: F401
 from .tripwires import Tripwire
 
@@ -48,6 +48,18 @@ def a_tiny_agent(request: pytest.FixtureRequest, made: Callable[[str], Tiny]) ->
 @pytest.fixture(scope="session")
 def a_tiny_ppo_agent(made: Callable[[str], Tiny]) -> Tiny:
     return made("ppo_normalized")
+
+
+@pytest.fixture(scope="module")
+def content(a_tiny_ppo_agent: Tiny) -> dict[str, bytes]:
+    """The members of an honest archive."""
+    return members(a_tiny_ppo_agent.zip)
+
+
+@pytest.fixture
+def zip_path(tmp_path: Path) -> Path:
+    """Where a test writes its archive."""
+    return tmp_path / "agent.zip"
 
 
 @pytest.fixture

@@ -28,17 +28,6 @@ FIELDS = ("policy_class", "observation_space", "action_space", "policy_kwargs")
 MIB = 1 << 20
 
 
-@pytest.fixture(scope="module")
-def content(a_tiny_ppo_agent: Tiny) -> dict[str, bytes]:
-    """The members of an honest archive."""
-    return members(a_tiny_ppo_agent.zip)
-
-
-@pytest.fixture
-def zip_path(tmp_path: Path) -> Path:
-    return tmp_path / "agent.zip"
-
-
 def refusal(path: Path, error: type[errors.SlipwayError]) -> str:
     """What the reader says of an archive that it refuses with this class, and no subclass of another."""
     with pytest.raises(errors.SlipwayError) as refused:

@@ -21,20 +21,9 @@ from pipeline.agents import archive, pickles, records
 
 from .conftest import Tripwire
 from .forging import EXECUTING, EXHAUSTING, kwargs, mapping, old_tensors, short, tensor, zipped_tensors
-from .making import Tiny, members, quickly, repack, serialized, write_zip
+from .making import Tiny, quickly, repack, serialized, write_zip
 
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def content(a_tiny_ppo_agent: Tiny) -> dict[str, bytes]:
-    """The members of an honest archive."""
-    return members(a_tiny_ppo_agent.zip)
-
-
-@pytest.fixture
-def zip_path(tmp_path: Path) -> Path:
-    return tmp_path / "agent.zip"
 
 
 def packed(content: dict[str, bytes], path: Path) -> bytes:
