@@ -162,7 +162,7 @@ def _features() -> Iterator[Family]:
 
 def _variants() -> Iterator[Family]:
     """What policy_kwargs change: layers, activations, memory."""
-    for name in ACTIVATIONS:
+    for name in (*ACTIVATIONS, "Identity"):
         kwargs = {"activation_fn": getattr(nn, name), "net_arch": [12, 12]}
         yield Family("PPO", "MlpPolicy", "Box", "Box", f"activation {name}", kwargs=kwargs)
     cartpole = {"kwargs": {"net_arch": {"pi": [64, 64], "vf": [64, 64]}}, "config": 'outputs = ["value"]'}

@@ -59,6 +59,35 @@ class Mish(nn.Mish):
         return x * torch.tanh(_softplus(x))
 
 
+class LogSigmoid(nn.LogSigmoid):
+    """torch's exporter writes ``log(sigmoid(x))``, infinite where the sigmoid is no float32 any more."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x - _softplus(x)
+
+
+class PReLU(nn.PReLU):
+    """Of one slope, or of one for each channel, the second dimension. TensorFlow Lite's own wants its slopes in 3."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        slope = self.weight.view(-1, *[1] * (x.dim() - 2))
+        return torch.relu(x) + slope * torch.minimum(x, torch.zeros(()))
+
+
+class RReLU(nn.RReLU):
+    """At random in training alone; a policy acts with the mean slope."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x) + (self.lower + self.upper) / 2 * torch.minimum(x, torch.zeros(()))
+
+
+class Softshrink(nn.Softshrink):
+    """torch's exporter selects among three tensors, which TensorFlow Lite has no integers for."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x - self.lambd) + torch.minimum(x + self.lambd, torch.zeros(()))
+
+
 def _bent(x: torch.Tensor, alpha: float, divisor: float) -> torch.Tensor:
     """``x``, and below 0 ``alpha * (exp(x / divisor) - 1)``."""
     below = torch.minimum(x, torch.zeros(()))
@@ -71,7 +100,8 @@ def _softplus(x: torch.Tensor) -> torch.Tensor:
     return above + torch.log(torch.exp(x - 2.0 * above) + 1.0)
 
 
-KNOWN = {cls.__bases__[0]: cls for cls in (GELU, CELU, SELU, Softplus, Mish)}
+_OURS = (GELU, CELU, SELU, Softplus, Mish, LogSigmoid, PReLU, RReLU, Softshrink)
+KNOWN = {cls.__bases__[0]: cls for cls in _OURS}
 
 
 def known(module: nn.Module) -> nn.Module:

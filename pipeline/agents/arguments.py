@@ -82,7 +82,7 @@ def _argument(where: str, value: Any, allowed: tuple[str, ...]) -> Any:
         return value
     if f"{value.module}:{value.name}" in allowed:
         return _imported(value.module, value.name)
-    if value.module == "torch.nn.modules.activation" and _known(value):
+    if value.module.startswith("torch.nn.modules.") and _known(value):
         return getattr(importlib.import_module(value.module), value.name)
     found, path = f"{value}"[:100], f"{value.module}:{value.name}"[:100]
     raise errors.UnsupportedPolicy(

@@ -47,8 +47,9 @@ _POLICIES = {
     "sb3_contrib.tqc.policies": ("TQCPolicy", "CnnPolicy", "MultiInputPolicy"),
 }
 _ACTIVATIONS = (
-    *("CELU", "ELU", "GELU", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU", "Mish", "ReLU"),
-    *("ReLU6", "SELU", "SiLU", "Sigmoid", "Softplus", "Softsign", "Tanh"),
+    *("CELU", "ELU", "GELU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU", "LogSigmoid", "Mish"),
+    *("PReLU", "ReLU", "ReLU6", "RReLU", "SELU", "SiLU", "Sigmoid", "Softplus", "Softshrink", "Softsign", "Tanh"),
+    "Tanhshrink",
 )
 _OPTIMIZERS = (
     *("adadelta.Adadelta", "adagrad.Adagrad", "adam.Adam", "adamax.Adamax", "adamw.AdamW", "asgd.ASGD"),
@@ -83,6 +84,7 @@ ALLOWED: frozenset[tuple[str, str]] = frozenset(
         *((f"{gym}.spaces.{s.partition('.')[0]}", s.partition(".")[2]) for gym in _GYMS for s in _SPACES),
         *POLICIES,
         *(("torch.nn.modules.activation", name) for name in _ACTIVATIONS),
+        ("torch.nn.modules.linear", "Identity"),
         *((f"torch.optim.{o.partition('.')[0]}", o.partition(".")[2]) for o in _OPTIMIZERS),
     ]
 )

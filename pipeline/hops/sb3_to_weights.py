@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline import contract as contracts
 from pipeline import errors
 
 if TYPE_CHECKING:
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
 FILES = ["weights.safetensors", "architecture.json", "numpy_policy.py"]
 _NAMED = (
     *("Tanh", "ReLU", "ReLU6", "ELU", "CELU", "SELU", "LeakyReLU", "Sigmoid", "SiLU", "Mish", "GELU"),
-    *("Softplus", "Softsign", "Hardtanh", "Hardsigmoid", "Hardswish", "Flatten"),
+    *("Softplus", "Softsign", "Hardtanh", "Hardsigmoid", "Hardswish", "Flatten", "Hardshrink", "Softshrink"),
+    *("LogSigmoid", "Tanhshrink", "PReLU", "RReLU"),
 )
-OPERATORS = {name: name.lower() for name in _NAMED} | {"LeakyReLU": "leaky_relu"}
-_CONSTANTS = ("alpha", "negative_slope", "min_val", "max_val", "beta", "threshold")
+OPERATORS = {name: name.lower() for name in _NAMED} | {name: "leaky_relu" for name in ("LeakyReLU", "PReLU", "RReLU")}
+_CONSTANTS = ("alpha", "negative_slope", "min_val", "max_val", "beta", "threshold", "lambd")
 
 
 def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict[str, Any]) -> None:
@@ -33,7 +35,7 @@ def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict
     from pipeline.agents import exported, jobs
 
     parts = jobs.open_agent(source).parts
-    kept = {"action", contract["decision"], *(state["output"] for state in contract["states"])}
+    kept = {*contracts.acting(contract), contract["decision"]}
     contract["outputs"] = [output for output in contract["outputs"] if output["name"] in kept]
     module = exported.Exported(parts, contract["observation_space"], "policy", sorted(kept))
     written = _Written()
@@ -89,6 +91,10 @@ class _Written:
             return {"op": "affine", "scale": layer.scale.tolist(), "shift": layer.shift.tolist()}
         if kind not in OPERATORS or getattr(layer, "approximate", "none") != "none":
             raise errors.NotRun(f"not supported: the NumPy policy has no {kind}")
+        if kind == "PReLU":
+            return {"op": OPERATORS[kind], "negative_slope": layer.weight.tolist()}
+        if kind == "RReLU":
+            return {"op": OPERATORS[kind], "negative_slope": (layer.lower + layer.upper) / 2}
         held = {constant: getattr(layer, constant) for constant in _CONSTANTS if hasattr(layer, constant)}
         return {"op": OPERATORS[kind], **held}
 

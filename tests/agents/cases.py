@@ -141,6 +141,7 @@ CASES: dict[str, Case] = {
     "td3_table": Case("TD3", TABLE),
     **{f"{a.lower()}_grid": Case(a, acts=GRID) for a in ("PPO", "SAC", "TD3")},
     **{f"ppo_{name.lower()}": Case("PPO", kwargs=_shaped(getattr(nn, name))) for name in pickles._ACTIVATIONS},
+    "ppo_identity": Case("PPO", kwargs=_shaped(nn.Identity)),
     "ppo_list": Case("PPO", acts=FOUR, kwargs={"net_arch": [12, 6]}),
     "ppo_linear": Case("PPO", acts=FOUR, kwargs={"net_arch": []}),
     "dqn_elu": Case("DQN", acts=FOUR, kwargs={"activation_fn": nn.ELU, "net_arch": [9]}),

@@ -132,7 +132,7 @@ def test_allowed_name_in_the_wrong_place_is_harmless(forge: Callable[..., Path],
         rebuilt(forge(policy_kwargs=kwargs("activation_fn", f"c{module}\n{name}\n".encode())))
     except errors.SlipwayError:
         return
-    assert module == "torch.nn.modules.activation"
+    assert module in ("torch.nn.modules.activation", "torch.nn.modules.linear")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from pipeline.agents import observing, pickles
 from pipeline.hops import sb3_to_onnx, sb3_to_torchscript, sb3_to_weights
 from pipeline.runtimes import torchscript, weights
 
-ACTIVATIONS = [f"ppo_{name.lower()}" for name in pickles._ACTIVATIONS]
+ACTIVATIONS = [f"ppo_{name.lower()}" for name in (*pickles._ACTIVATIONS, "Identity")]
 KINDS = [
     *("ppo_normalized", "ppo_choices", "ppo_switches", "ppo_grid", "ppo_table", "ppo_linear", "ppo_of_indices"),
     *("ppo_of_bit_table", "ppo_of_image", "ppo_of_first", "ppo_of_image_flat", "ppo_of_several", "ppo_of_scaled"),
