@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pipeline import contract as contracts
-from pipeline.spec import Bound, Tolerance, Verdict
+from pipeline.settings import Bound, Tolerance
+from pipeline.spec import Verdict
 
 if TYPE_CHECKING:
     import numpy as np

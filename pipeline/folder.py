@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pipeline import errors, surroundings
-from pipeline.spec import Agent, Environment
+from pipeline.settings import Environment
+from pipeline.spec import Agent
 
 LONGEST = 64
 

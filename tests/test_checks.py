@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.checks import compare
-from pipeline.spec import Bound, Tolerance
+from pipeline.settings import Bound, Tolerance
 
 BOX = {
     "part": "policy",

@@ -19,7 +19,7 @@ from pipeline.runtimes import RUNTIMES
 ROOT = Path(__file__).resolve().parents[1]
 PIPELINE = ROOT / "pipeline"
 FLOORS = (
-    ("spec", "errors", "contract", "fingerprint", "surroundings"),
+    ("settings", "spec", "errors", "contract", "fingerprint", "surroundings"),
     ("config", "folder", "artifacts", "toolchains", "hops", "runtimes"),
     ("agents", "hops.", "runtimes."),
     ("checks", "worker"),

@@ -17,7 +17,8 @@ import drawing
 from drawing import Drawn
 from families import ALGORITHMS
 from pipeline import steps, worker
-from pipeline.spec import Agent, Bound, Calibration, Float16Bound, Observations
+from pipeline.settings import Bound, Calibration, Float16Bound, Observations
+from pipeline.spec import Agent
 from pipeline.steps import making, of_hop
 
 ROUNDED = {"action": 1.0, "decisions": 0.0}  # nobody knows what rounding may do to a policy that nobody trained

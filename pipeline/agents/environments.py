@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def make(environment: dict[str, Any], contract: dict[str, Any] | None = None) -> gymnasium.Env[Any, Any]:
     """One environment.
 
-    :param environment: fields of :class:`pipeline.spec.Environment`; ``id`` is not ""
+    :param environment: fields of :class:`pipeline.settings.Environment`; ``id`` is not ""
     :param contract: the agent's, to hold the environment's spaces to
     :raises SlipwayError: :class:`errors.EnvironmentMissing` or :class:`errors.EnvironmentUnfit`
     """

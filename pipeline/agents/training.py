@@ -18,7 +18,7 @@ ALGORITHMS = ("A2C", "DDPG", "DQN", "PPO", "SAC", "TD3")
 def train(target: Path, settings: dict[str, Any]) -> None:
     """Write ``agent.zip``, and ``vecnormalize.pkl`` if the recipe normalizes.
 
-    :param settings: ``recipe`` and ``environment``, the fields of :mod:`pipeline.spec`
+    :param settings: ``recipe`` and ``environment``, the fields of their tables in :mod:`pipeline.settings`
     :raises SlipwayError: :class:`errors.UnknownAlgorithm`, :class:`errors.EnvironmentMissing` or
         :class:`errors.TrainingFailed`
     """

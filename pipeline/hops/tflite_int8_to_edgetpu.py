@@ -16,7 +16,7 @@ FILE = "policy_edgetpu.tflite"
 def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict[str, Any]) -> None:
     """Write ``policy_edgetpu.tflite`` and the compiler's own ``policy_edgetpu.log``.
 
-    :param settings: ``edgetpu``, the fields of :class:`pipeline.spec.EdgeTpu`
+    :param settings: ``edgetpu``, the fields of :class:`pipeline.settings.EdgeTpu`
     :raises errors.NotRun: the compiler is not here
     :raises errors.ConverterFailed: it failed, hung, or wrote nothing
     :raises errors.OutputsUnfit: what it wrote does not hold to what it was given

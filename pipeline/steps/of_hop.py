@@ -11,7 +11,8 @@ from typing import Any
 from pipeline import artifacts, errors, fingerprint, toolchains
 from pipeline.hops import BY_KIND
 from pipeline.runtimes import RUNTIMES
-from pipeline.spec import Agent, Bound, Hop, Runtime, Tolerance, Verdict
+from pipeline.settings import Bound, Tolerance
+from pipeline.spec import Agent, Hop, Runtime, Verdict
 from pipeline.steps import making
 from pipeline.steps.making import Step
 from pipeline.steps.of_agent import OBSERVATIONS, SOURCE
