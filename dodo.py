@@ -41,6 +41,12 @@ def task_inspect() -> Task:
     return tasks.about_files("what an archive is, without running it: ./doit inspect FILE… [--json]", tasks.inspect)
 
 
+def task_coral() -> Task:
+    """Predict what a Coral will run."""
+    doc = "what the Edge TPU compiler will map of a .tflite file, without it: ./doit coral FILE… [--json]"
+    return tasks.about_files(doc, tasks.coral) | {"task_dep": ["toolchains:device"]}
+
+
 def task_new() -> Task:
     """Begin a config."""
 

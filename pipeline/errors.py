@@ -212,6 +212,10 @@ class OutputsUnfit(SlipwayError):
     remedy = "The artifact does not hold to its contract: rebuild it, or report the hop"
 
 
+class TFLiteUnreadable(SlipwayError):
+    remedy = "Give a .tflite file as a TensorFlow Lite converter wrote it"
+
+
 class InputsUnfit(SlipwayError):
     remedy = "policy.json lists the inputs with their shapes, dtypes and layouts"
 

@@ -11,14 +11,16 @@ from typing import Any
 from pipeline import contract as contracts
 from pipeline.hops import HOPS, wanted
 from pipeline.spec import Agent, Hop, Verdict
-from pipeline.steps import of_hop
+from pipeline.steps import ladder
+from pipeline.steps import verdicts as stored_verdicts
 
+PREDICTED = "; predicted: "
 BEFORE = ("recipe", "hub", "sb3", "observations")
 LEGEND = (
     "✓ decides as predict: equal decisions, or largest action error; % = return kept in closed loop; "
     "±% = mean action error of its range, where there is no environment; · not built"
 )
-MARKS = {"passed": "✓", "failed": "✗", "not_run": "–", "missing": "·"}
+MARKS = {"passed": "✓", "failed": "✗", "waived": "!", "not_run": "–", "missing": "·"}
 
 
 class Screen:
@@ -74,21 +76,36 @@ def verdicts(agent: Agent, root: Path, hop: Hop) -> list[tuple[str, Verdict | No
     """Runtime and verdict of each check of a hop, as stored."""
     found = []
     for runtime in hop.runtimes:
-        stored = of_hop.verdict(root / agent.name / hop.kind / runtime / of_hop.VERDICT)
+        stored = stored_verdicts.read(root / agent.name / hop.kind / runtime / stored_verdicts.FILE)
         found.append((runtime, stored[0] if stored else None))
     return found
 
 
 def cell(agent: Agent, root: Path, hop: Hop) -> str:
     """One cell of the table: a mark, and the figure that the check decides by."""
-    if hop not in wanted(agent.targets):
+    if hop not in shown(agent):
         return ""
     found = [verdict for _, verdict in verdicts(agent, root, hop)]
     done = [verdict for verdict in found if verdict is not None]
     if len(done) < len(found):
         return MARKS["missing"]
-    worst = min(done, key=lambda verdict: ("failed", "passed", "not_run").index(verdict.status))
-    return f"{MARKS[worst.status]} {figure(worst)}".strip()
+    worst = min(done, key=lambda verdict: ("failed", "waived", "passed", "not_run").index(verdict.status))
+    return f"{MARKS[worst.status]} {figure(worst)} {_rung(root / agent.name, hop)}".strip()
+
+
+def _rung(home: Path, hop: Hop) -> str:
+    """Which rung of the ladder a kind is; "" where it is none, or is the first."""
+    try:
+        name = contracts.load(home / hop.kind)["rung"] if hop.rungs else ""
+    except (OSError, ValueError, KeyError):
+        return ""
+    return "" if name == ladder.RUNG_HOPS[0].rung else str(name)
+
+
+def shown(agent: Agent) -> list[Hop]:
+    """The hops of an agent that a table shows: rungs of a ladder are told by its end, where there is one."""
+    hops = wanted(agent.targets)
+    return [hop for hop in hops if not (hop.rung and any(hop.kind in other.rungs for other in hops))]
 
 
 def figure(verdict: Verdict) -> str:
@@ -116,7 +133,7 @@ def table(out: Any, agents: list[Agent], root: Path, failed: set[str], blocked: 
     """
     if not agents and not refused:
         return
-    hops = [hop for hop in HOPS if any(hop in wanted(agent.targets) for agent in agents)]
+    hops = [hop for hop in HOPS if any(hop in shown(agent) for agent in agents)]
     rows = [["", *(hop.kind for hop in hops)]]
     for agent in agents:
         before = [name for name in (*BEFORE, "calibration") if f"{agent.name}:{name}" in failed]
@@ -132,11 +149,33 @@ def table(out: Any, agents: list[Agent], root: Path, failed: set[str], blocked: 
 
 def reasons(out: Any, agents: list[Agent], root: Path) -> None:
     """Write why what was not run was not, each reason once, and what the agents' contracts warn of."""
-    for reason in sorted({reason for agent in agents for reason in _absences(agent, root)}):
+    for agent in agents:
+        for kind, reason in _fallen(agent, root):
+            out.write(f"↓ {agent.name}: {kind} failed: {reason}\n")
+    for reason in _grouped({reason for agent in agents for reason in _absences(agent, root)}):
         out.write(f"– not run: {reason}\n")
     for agent in agents:
-        for warning in _warnings(root / agent.name / "sb3"):
+        kinds = ("sb3", *(hop.kind for hop in shown(agent) if hop.rungs or hop.program))
+        found = [warning for kind in kinds for warning in _warnings(root / agent.name / kind)]
+        for warning in dict.fromkeys(found):
             out.write(f"! {agent.name}: {warning}\n")
+
+
+def _grouped(reasons: set[str]) -> list[str]:
+    """Reasons that differ only in what they predict as one."""
+    found: dict[str, set[str]] = {}
+    for reason in sorted(reasons):
+        head, _, predicted = reason.partition(PREDICTED)
+        found.setdefault(head, set()).add(predicted)
+    return [head + _predicted(sorted(told)) for head, told in found.items()]
+
+
+def _predicted(told: list[str]) -> str:
+    if len(told) == 1:
+        return PREDICTED + told[0] if told[0] else ""
+    others = [text for text in told if not text.startswith("all ")]
+    few = f", but: {'; '.join(others[:5])}{', …' if len(others) > 5 else ''}" if others else ""
+    return f"{PREDICTED}all operators map{few}"
 
 
 def _fitted(rows: list[list[str]], width: int) -> str:
@@ -180,9 +219,16 @@ def _warnings(artifact: Path) -> list[str]:
     return warnings
 
 
+def _fallen(agent: Agent, root: Path) -> list[tuple[str, str]]:
+    """Kind and reason of every rung that failed, where the ladder has an end."""
+    hidden = [hop for hop in wanted(agent.targets) if hop not in shown(agent)]
+    found = [(hop.kind, ladder.verdict_of(root / agent.name, hop.kind)) for hop in hidden]
+    return [(kind, verdict.reason) for kind, verdict in found if verdict is not None and verdict.status == "failed"]
+
+
 def _absences(agent: Agent, root: Path) -> list[str]:
     found = []
-    for hop in wanted(agent.targets):
+    for hop in shown(agent):
         for runtime, verdict in verdicts(agent, root, hop):
             if verdict is not None and verdict.status == "not_run":
                 found.append(f"{hop.kind} in {runtime}: {verdict.reason}")

@@ -141,6 +141,8 @@ class Bound:
     :param decisions: least share of equal decisions (Discrete actions)
     :param return_kept: least ``(artifact - random policy) / (source - random policy)`` of mean returns
     :param episodes: seeded closed-loop episodes, the same for source, artifact and random policy
+    :param most: episodes at most: as many as were run are added until the confidence interval of what is kept
+        (95 %, bootstrap) lies on one side of the limit
     :param seed: the first episode's
     """
 
@@ -148,12 +150,14 @@ class Bound:
     decisions: float = 0.90
     return_kept: float = 0.95
     episodes: int = 30
+    most: int = 120
     seed: int = 3_000_000
 
     def __post_init__(self) -> None:
         for value in (self.action, self.decisions, self.return_kept):
             require(math.isfinite(value) and 0 <= value <= 1, "a number from 0 to 1", value)
         require(1 <= self.episodes <= 10_000, "episodes from 1 to 10000", self.episodes)
+        require(1 <= self.most <= 10_000, "most from 1 to 10000", self.most)
         require(self.seed >= 0, "a seed of at least 0", self.seed)
 
 
@@ -163,6 +167,27 @@ class Float16Bound(Bound):
 
     action: float = 0.01
     decisions: float = 0.95
+
+
+RUNGS = ("int8", "int8_ranges", "int8_float_head", "int16x8", "float16")
+
+
+@dataclass(frozen=True)
+class Ladder(Bound):
+    """Quantization: what is tried, in this order, until one keeps the return.
+
+    :param rungs: some of :data:`RUNGS`; one alone pins it, and nothing is fallen to
+    :param waiver: why an artifact that no rung's verdict passes is used all the same: that of the rung that keeps most
+    """
+
+    return_kept: float = 0.98
+    rungs: list[str] = field(default_factory=lambda: list(RUNGS))
+    waiver: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        known = [rung for rung in RUNGS if rung in self.rungs]
+        require(bool(known) and self.rungs == known, f"rungs of {', '.join(RUNGS)}, in this order", self.rungs)
 
 
 @dataclass(frozen=True)
@@ -179,7 +204,12 @@ class Onnx:
 
 @dataclass(frozen=True)
 class EdgeTpu:
-    """How to call the Edge TPU compiler: the program and leading arguments (a container call, say); seconds."""
+    """How to call the Edge TPU compiler.
+
+    :param command: the program and its leading arguments, a container call, say. It runs in the one folder that holds
+        what it reads and writes; ``{folder}`` in an argument stands for that folder's path
+    :param timeout: seconds
+    """
 
     command: list[str] = field(default_factory=lambda: ["edgetpu_compiler"])
     timeout: int = 180

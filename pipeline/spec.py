@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pipeline.settings import (
-    Bound,
     Calibration,
     EdgeTpu,
     Environment,
     Float16Bound,
     Hub,
+    Ladder,
     Observations,
     Onnx,
     Recipe,
@@ -33,7 +33,7 @@ class Agent:
     :param zip: path of SB3's archive; "" means that it comes from the Hub, or that the recipe makes it
     :param vecnormalize: path of VecNormalize's statistics, or "none"
     :param algorithm: what the archive should hold; "" leaves it to the archive
-    :param targets: kinds to build, with all that they are made from; ["all"] is every kind
+    :param targets: kinds to build, with all that they are made from; ["all"] is every kind that need not be asked for
     :param outputs: further outputs, e.g. "value", "log_std"
     :param stochastic: give the distribution's parameters as outputs and check the contract's sampler against
         ``predict(deterministic=False)``
@@ -67,7 +67,7 @@ class Agent:
     tolerance: Tolerance = field(default_factory=Tolerance)
     onnx: Onnx = field(default_factory=Onnx)
     float16: Float16Bound = field(default_factory=Float16Bound)
-    int8: Bound = field(default_factory=Bound)
+    int8: Ladder = field(default_factory=Ladder)
     edgetpu: EdgeTpu = field(default_factory=EdgeTpu)
 
     def __post_init__(self) -> None:
@@ -83,11 +83,14 @@ class Runtime:
     :param name: module of ``pipeline.runtimes``
     :param toolchain: where its Python side runs
     :param needs: further toolchains whose folder it is given
+    :param acts: whether float16 and integer artifacts act in closed loop in it; else their answers are held to those
+        of the runtime in which they did
     """
 
     name: str
     toolchain: str
     needs: tuple[str, ...] = ()
+    acts: bool = True
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,9 @@ class Hop:
     :param settings: constants given to ``convert``
     :param reads: settings of the agent given to ``convert`` besides: their name there -> dotted name in the config
     :param inputs: further artifacts whose folders are given to ``convert``
+    :param rung: its name in :data:`pipeline.settings.RUNGS`, where it is one of the ladder's
+    :param rungs: kinds that it chooses from instead of converting, in the ladder's order
+    :param asked: made only where the config's targets name it
     :param program: setting that names an external program; whether it is found decides if the hop can run
     :param says: one line for ``./doit list``
     """
@@ -117,6 +123,9 @@ class Hop:
     settings: dict[str, Any] = field(default_factory=dict)
     reads: dict[str, str] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
+    rung: str = ""
+    rungs: tuple[str, ...] = ()
+    asked: bool = False
     program: str = ""
 
 
@@ -124,11 +133,11 @@ class Hop:
 class Verdict:
     """What a check found.
 
-    :param status: "passed", "failed" or "not_run"
+    :param status: "passed", "failed", "not_run", or "waived": failed, and used all the same by the config's waiver
     :param reason: why it failed or could not run; "" when it passed
     :param figures: what was measured, by name, JSON-ready
     """
 
-    status: Literal["passed", "failed", "not_run"]
+    status: Literal["passed", "failed", "not_run", "waived"]
     reason: str = ""
     figures: dict[str, Any] = field(default_factory=dict)

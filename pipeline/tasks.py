@@ -24,7 +24,7 @@ Task = dict[str, Any]
 
 ROOT = toolchains.ROOT
 CORES = min(os.cpu_count() or 1, 8)
-_COMMANDS = ("toolchains", "inspect", "new", "train", "test", "lint", "bench", "matrix", "properties")
+_COMMANDS = ("toolchains", "inspect", "coral", "new", "train", "test", "lint", "bench", "matrix", "properties")
 AGAIN = "Give one: ./doit new FILE NAME"
 RESERVED = (*_COMMANDS, "documented", "sb3", "observations", "calibration", *KINDS)
 
@@ -241,6 +241,14 @@ def inspect(arguments: list[str]) -> bool:
     if not files:
         raise errors.AgentFileMissing("no file is named", remedy="./doit inspect FILE… [--json]")
     return listing.show(files, "--json" in arguments)
+
+
+def coral(arguments: list[str]) -> bool:
+    """Predict what the Edge TPU compiler will make of each TFLite file; with ``--json`` as one object a line."""
+    if not set(arguments) - {"--json"}:
+        raise errors.TFLiteUnreadable("no file is named", remedy="./doit coral FILE… [--json]")
+    call = [toolchains.python("device"), "-m", "pipeline.hops.edgetpu_lint", *arguments]
+    return not subprocess.run(call, env=toolchains.environment()).returncode
 
 
 def draft(arguments: list[str], configs: Path) -> bool:

@@ -45,7 +45,7 @@ def convert(job: dict[str, Any]) -> None:
 
 
 def run(job: dict[str, Any]) -> None:
-    """Run an artifact on stored observations -> ``outputs.npz``."""
+    """Run an artifact on stored observations -> ``outputs.npz``; ``figures.json`` if its runtime measures any."""
     import numpy as np
 
     artifact = Path(job["source"])
@@ -57,6 +57,8 @@ def run(job: dict[str, Any]) -> None:
     else:
         outputs = contracts.decide(contract, answer, observations)
     np.savez(Path(job["target"]) / "outputs.npz", **outputs)  # type: ignore[arg-type]
+    if figures := getattr(answer, "figures", None):
+        (Path(job["target"]) / "figures.json").write_text(json.dumps(figures, sort_keys=True), encoding="utf-8")
 
 
 def fetch(job: dict[str, Any]) -> None:

@@ -19,8 +19,7 @@ from typing import Any
 
 import matrix_page
 from families import Family, covering, families
-from matrix_page import PASSED, RUNS
-from pipeline.hops import HOPS
+from matrix_page import PASSED, RUNS, SHOWN
 from pipeline.hops.tflite_structure import structure
 from running import ROOT, doit
 
@@ -49,7 +48,7 @@ def cells(agent: Path, said: str) -> dict[str, str]:
     :param said: what ./doit said
     """
     found: dict[str, str] = {}
-    for hop in HOPS:
+    for hop in SHOWN:
         if hop.source in found and not found[hop.source].startswith((PASSED, RUNS)):
             found[hop.kind] = found[hop.source]
             continue
@@ -59,7 +58,8 @@ def cells(agent: Path, said: str) -> dict[str, str]:
         if len(stored) < len(verdicts) or any(entry["status"] == "failed" for entry in stored):
             found[hop.kind] = f"failed: {_error(agent.name, hop.kind, said)}"
         elif reasons:
-            found[hop.kind] = reasons[0] if reasons[0].startswith("not supported: ") else f"not run: {reasons[0]}"
+            reason = re.sub(r"all \d+ operators map,.*", "all operators map", reasons[0])
+            found[hop.kind] = reason if reason.startswith("not supported: ") else f"not run: {reason}"
         else:
             found[hop.kind] = PASSED if hop.precision == "float" else RUNS + _floats(agent / hop.kind, hop.precision)
     return found

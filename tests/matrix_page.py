@@ -6,8 +6,11 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pipeline.hops import HOPS, KINDS
+from pipeline.hops import HOPS
 
+# Of the ladder of quantization its first rung stands for all: what it lacks, the others lack.
+SHOWN = tuple(hop for hop in HOPS if hop.rung in ("", "int8") and not hop.rungs and not hop.asked)
+KINDS = tuple(hop.kind for hop in SHOWN)
 PASSED, RUNS = "passed", "converts and runs"
 AXES = ("action", "observation", "algorithm")
 TITLES = {"algorithm": "Algorithm", "policy": "Policy", "observation": "Observations", "action": "Actions"}
@@ -43,7 +46,7 @@ def page(matrix: dict[str, Any], kept: int) -> str:
         contrib=matrix["versions"]["sb3-contrib"],
         count=len(rows),
         kept=kept,
-        rounded=" and ".join(f"`{hop.kind}`" for hop in HOPS if hop.precision != "float"),
+        rounded=" and ".join(f"`{hop.kind}`" for hop in SHOWN if hop.precision != "float"),
     )
     sections = [
         top,

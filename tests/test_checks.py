@@ -266,18 +266,36 @@ def test_closed_loop_judges_inexact_artifacts() -> None:
     near = box()
     near["action"] = near["action"] + np.float32(0.1)
     alive = {"source": [100.0, 90.0], "artifact": [99.0, 90.0], "random": [10.0, 0.0]}
-    found = judged(box(), near, BOX, Bound(), returns=alive)
+    found = judged(box(), near, BOX, Bound(), episodes={"returns": alive, "reward_threshold": 95.0})
     assert found.status == "passed"
     assert found.figures["closed_loop"]["kept"] == pytest.approx(1 - 0.5 / 90)
+    assert found.figures["closed_loop"]["solved"] == {"source": 0.5, "artifact": 0.5, "random": 0.0}
     assert found.figures["action_error"] == pytest.approx(0.025, rel=0.01)
     dead = {**alive, "artifact": [5.0, 5.0]}
-    reason = judged(box(), box(), BOX, Bound(), returns=dead).reason
+    reason = judged(box(), box(), BOX, Bound(), episodes={"returns": dead, "reward_threshold": None}).reason
     assert "the mean return fell from 95 to 5" in reason
 
 
-def test_negative_returns_make_sense() -> None:
-    returns = {"source": [-150.0], "artifact": [-160.0], "random": [-1200.0]}
-    assert judged(box(), box(), BOX, Bound(), returns=returns).status == "passed"
+@pytest.mark.parametrize(("steps", "status"), [(0.0, "passed"), (2.0, "passed"), (2.1, "failed")])
+def test_runtime_that_does_not_act_answers_as_the_one_that_did(steps: float, status: str) -> None:
+    """The decisions alone would fail: the episodes of the other runtime judge, as long as it is the same network."""
+    core = {**DISCRETE, "part": "core", "quantization": {"logits": {"scale": 0.25, "zero_point": 3}}}
+    core["outputs"] = DISCRETE["outputs"][1:]
+    found = discrete()
+    found["logits"][::2] = found["logits"][::2, ::-1]
+    found["action"] = found["logits"].argmax(1)
+    twin = {**found, "logits": found["logits"] + np.float32(0.25 * steps)}
+    alive = {"source": [100.0, 90.0], "artifact": [99.0, 90.0], "random": [10.0, 0.0]}
+    episodes = {"returns": alive, "reward_threshold": None}
+    verdict = judged(discrete(), found, core, Bound(), episodes=episodes, twin=twin)
+    assert verdict.status == status
+    assert verdict.figures["twin"]["mean"] == pytest.approx(0.25 * steps, abs=1e-6)
+    if status == "failed":
+        assert "output logits is 2.1 steps from that of the runtime in which it acted" in verdict.reason
+    other = {**found, "action": (found["action"] + (np.arange(40) < 3)) % 3}
+    assert "92.5% of decisions are equal" in judged(
+        discrete(), other, core, Bound(), episodes=episodes, twin=found
+    ).reason
 
 
 def test_bounds_on_single_decisions_judge_where_there_is_no_environment() -> None:

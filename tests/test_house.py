@@ -19,7 +19,7 @@ from pipeline.runtimes import RUNTIMES
 ROOT = Path(__file__).resolve().parents[1]
 PIPELINE = ROOT / "pipeline"
 FLOORS = (
-    ("settings", "spec", "errors", "contract", "fingerprint", "surroundings"),
+    ("settings", "spec", "errors", "contract", "gate", "fingerprint", "surroundings"),
     ("config", "folder", "artifacts", "toolchains", "hops", "runtimes"),
     ("agents", "hops.", "runtimes."),
     ("checks", "worker"),
@@ -28,7 +28,7 @@ FLOORS = (
     ("report", "survey", "reporter", "tasks"),
 )
 HEAVY = {"torch", "tensorflow", "onnx", "onnx_tf", "tensorflowjs", "stable_baselines3", "gymnasium", "numpy"}
-HEAVY |= {"onnxruntime", "ai_edge_litert", "safetensors", "sb3_contrib", "jax"}
+HEAVY |= {"onnxruntime", "ai_edge_litert", "tflite_micro", "safetensors", "sb3_contrib", "jax"}
 
 
 def name_of(path: Path) -> str:
@@ -110,9 +110,11 @@ def test_every_runtime_is_used_and_has_its_module() -> None:
 
 
 def test_target_brings_its_sources() -> None:
-    assert [hop.kind for hop in wanted(["edgetpu"])] == ["onnx_core", "savedmodel_core", "tflite_int8", "edgetpu"]
-    assert wanted(["all"]) == HOPS
-    assert BY_KIND["edgetpu"].source == "tflite_int8"
+    end = BY_KIND["tflite_quantized"]
+    kinds = [hop.kind for hop in wanted(["edgetpu"])]
+    assert kinds == ["onnx_core", "savedmodel_core", *end.rungs, "tflite_quantized", "edgetpu"]
+    assert wanted(["all"]) == tuple(hop for hop in HOPS if not hop.asked)
+    assert BY_KIND["edgetpu"].source == "tflite_quantized"
 
 
 def in_doit(arguments: str) -> set[str]:
@@ -135,9 +137,13 @@ def test_listing_imports_no_framework(arguments: str) -> None:
 
 def test_modules_for_toolchains_import_with_the_standard_library_alone() -> None:
     names = [f"pipeline.{m}" for m in MODULES if m.startswith(("hops", "runtimes", "agents")) or m == "worker"]
-    # Subclasses of torch's and gymnasium's classes, which are imported inside functions only; the file for users.
+    # Subclasses of torch's and gymnasium's classes, which are imported inside functions only; the files for users.
     subclassing = ("activations", "exported", "features", "modules", "stacking")
-    own = {*(f"pipeline.agents.{name}" for name in subclassing), "pipeline.hops.numpy_policy"}
+    own = {
+        *(f"pipeline.agents.{name}" for name in subclassing),
+        "pipeline.hops.numpy_policy",
+        "pipeline.hops.run_policy",
+    }
     program = f"import {', '.join(sorted(set(names) - own))}"
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {program}"]

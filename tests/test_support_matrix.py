@@ -12,7 +12,7 @@ import matrix
 import matrix_page
 import untrained
 from families import ALGORITHMS, KINDS_OF_ACTION, OBSERVATIONS, covering, families
-from pipeline.hops import KINDS
+from matrix_page import KINDS
 from pipeline.hops.tflite_structure import structure
 from running import Built
 

@@ -52,7 +52,9 @@ def _vary(agent: BaseAlgorithm, family: Family) -> None:
     with torch.no_grad():
         for name, parameter in agent.policy.named_parameters():
             if family.algorithm == "ARS" or parameter.ndim == 1 or "log_std" in name:  # begin at 0, or -3
-                parameter.normal_(-0.5 if "log_std" in name else 0.0, 0.3, generator=noise)
+                wide = parameter[0].numel() if parameter.ndim > 1 else 1
+                deviation = 0.3 * min(1.0, (64 / wide) ** 0.5)  # an image has thousands of inputs
+                parameter.normal_(-0.5 if "log_std" in name else 0.0, deviation, generator=noise)
             else:
                 parameter.mul_(100 if name == "action_net.weight" else 2)  # that one is a hundredth of the others
             if raw and (name.endswith("cnn.0.weight") or parameter.shape[1:] == (math.prod(IMAGE.shape),)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from typing import TYPE_CHECKING, Any
 
@@ -23,18 +24,7 @@ def make(environment: dict[str, Any], contract: dict[str, Any] | None = None) ->
     import gymnasium
 
     name = environment["id"]
-    try:
-        for module in environment["imports"]:
-            importlib.import_module(module)
-        env = gymnasium.make(name, disable_env_checker=True, **environment["kwargs"])
-    except gymnasium.error.DependencyNotInstalled as error:
-        raise errors.EnvironmentMissing(f"environment {name} lacks a package: {_line(error)}") from None
-    except (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv) as error:
-        raise errors.EnvironmentMissing(f"no environment '{name}': {_line(error)}") from None
-    except ImportError as error:
-        raise errors.EnvironmentMissing(f"environment {name} needs a package: {_line(error)}") from None
-    except Exception as error:
-        raise errors.EnvironmentUnfit(f"environment {name} cannot be made: {_line(error)}") from None
+    env = _registered(environment)
     for wrapper in environment["wrappers"]:
         wrap = _wrapper(wrapper)
         try:
@@ -55,6 +45,47 @@ def make(environment: dict[str, Any], contract: dict[str, Any] | None = None) ->
     if contract is not None:
         _check_spaces(env, name, contract)
     return env
+
+
+def _registered(environment: dict[str, Any]) -> gymnasium.Env[Any, Any]:
+    """The environment as gymnasium makes it; where it is optional and its version is no more, in the newest one."""
+    import gymnasium
+
+    name = environment["id"]
+    try:
+        for module in environment["imports"]:
+            importlib.import_module(module)
+        return gymnasium.make(name, disable_env_checker=True, **environment["kwargs"])
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise errors.EnvironmentMissing(f"environment {name} lacks a package: {_line(error)}") from None
+    except gymnasium.error.DeprecatedEnv as error:
+        newest = _newest(name)
+        if not environment["optional"] or newest == name:
+            raise errors.EnvironmentMissing(f"no environment '{name}': {_line(error)}") from None
+        print(f"gymnasium has no {name} any more: {newest} stands in for it")
+        return _registered({**environment, "id": newest})
+    except gymnasium.error.UnregisteredEnv as error:
+        raise errors.EnvironmentMissing(f"no environment '{name}': {_line(error)}") from None
+    except ImportError as error:
+        raise errors.EnvironmentMissing(f"environment {name} needs a package: {_line(error)}") from None
+    except Exception as error:
+        raise errors.EnvironmentUnfit(f"environment {name} cannot be made: {_line(error)}") from None
+
+
+def _newest(name: str) -> str:
+    """The id of an environment in its newest version."""
+    from gymnasium.envs import registration
+
+    namespace, plain, _ = registration.parse_env_id(name)
+    return registration.get_env_id(namespace, plain, registration.find_highest_version(namespace, plain))
+
+
+def reward_threshold(environment: dict[str, Any]) -> float | None:
+    """The return from which the environment counts as solved; None where it names none."""
+    env = make(environment)
+    with contextlib.closing(env):
+        threshold = env.spec.reward_threshold if env.spec else None
+    return None if threshold is None else float(threshold)
 
 
 def _line(error: Exception) -> str:

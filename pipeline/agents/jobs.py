@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import contract as contracts
-from pipeline import errors
-from pipeline.agents import archive, rollouts, spaces, statistics
+from pipeline import errors, gate
+from pipeline.agents import archive, environments, rollouts, spaces, statistics
 from pipeline.agents.reference import Reference
 
 if TYPE_CHECKING:
@@ -194,25 +194,33 @@ def _extras(settings: dict[str, Any], reference: Reference) -> list[str]:
 def evaluate(source: Path, target: Path, answer: rollouts.Answer, settings: dict[str, Any]) -> None:
     """Closed loop: the same seeded episodes by the source, by the artifact, and at random -> ``episodes.json``.
 
-    An environment that is optional and cannot be made here leaves no file.
+    As many as it takes until :mod:`pipeline.gate` is settled. An environment that is optional and cannot be made here
+    leaves no file.
 
     :param source: the ``sb3`` artifact
     :param answer: the artifact's: inputs [batch, ...] by name -> outputs by name
-    :param settings: ``environment``, ``episodes``, ``seed``
+    :param settings: ``environment``, ``episodes``, ``most``, ``seed``, ``return_kept``
     """
     contract = contracts.load(source)
     reference = open_agent(source)
     needed = contracts.acting(contract)
     actors = {"source": lambda inputs: reference.outputs(inputs, needed), "artifact": answer, "random": None}
     environment = settings["environment"]
+    returns: dict[str, list[float]] = {name: [] for name in actors}
+    more = settings["episodes"]
     try:
-        returns = {
-            name: rollouts.episodes(environment, contract, actor, settings["episodes"], settings["seed"])[1]
-            for name, actor in actors.items()
-        }
+        threshold = environments.reward_threshold(environment)
+        while more:
+            seed = settings["seed"] + len(returns["source"])
+            for name, actor in actors.items():
+                returns[name] += rollouts.episodes(environment, contract, actor, more, seed)[1]
+            count = len(returns["source"])
+            settled = gate.figures(returns, threshold, settings["return_kept"])["settled"]
+            more = 0 if settled else min(count, max(0, settings["most"] - count))
     except (errors.EnvironmentMissing, errors.EnvironmentUnfit) as error:
         if not environment["optional"]:
             raise
         print(f"no closed loop: {error}")
         return
-    (target / "episodes.json").write_text(json.dumps(returns, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    found = {"returns": returns, "reward_threshold": threshold}
+    (target / "episodes.json").write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")

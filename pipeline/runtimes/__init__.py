@@ -16,6 +16,8 @@ RUNTIMES = {
         Runtime("tensorflow", "tensorflow"),
         Runtime("tfjs", "device", needs=("node",)),
         Runtime("litert", "device"),
+        Runtime("tflite_micro", "device", acts=False),
+        Runtime("micro", "device", acts=False),
         Runtime("edgetpu", "device"),
         Runtime("torchscript", "torch"),
         Runtime("libtorch", "torch", needs=("libtorch",)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,10 +13,18 @@ if TYPE_CHECKING:
 
 def bind(interpreter: Any) -> Run:
     """Run an interpreter's only signature, one observation at a time (TFLite files have batch 1)."""
-    import numpy as np
-
     runner = interpreter.get_signature_runner()
-    takes, gives = runner.get_input_details(), runner.get_output_details()
+    return rows(runner, runner.get_input_details(), runner.get_output_details())
+
+
+def rows(runner: Callable[..., Any], takes: Mapping[str, Any], gives: Mapping[str, Any]) -> Run:
+    """Run whatever takes and gives tensors of one observation by name.
+
+    :param runner: tensors [1, ...] as keywords, in their own dtypes -> tensors [1, ...] by name
+    :param takes: ``quantization`` (scale and zero point; scale 0 for none) and ``dtype`` of each input
+    :param gives: the same of each output
+    """
+    import numpy as np
 
     def quantize(name: str, values: np.ndarray) -> np.ndarray:
         scale, zero_point = takes[name]["quantization"]
@@ -34,10 +42,10 @@ def bind(interpreter: Any) -> Run:
 
     def run(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         ready = {name: quantize(name, values) for name, values in inputs.items()}
-        rows = [
+        found = [
             runner(**{name: values[row : row + 1] for name, values in ready.items()})
             for row in range(len(next(iter(ready.values()))))
         ]
-        return {name: dequantize(name, np.concatenate([row[name] for row in rows])) for name in gives}
+        return {name: dequantize(name, np.concatenate([row[name] for row in found])) for name in gives}
 
     return run

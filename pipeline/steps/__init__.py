@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.hops import wanted
 from pipeline.runtimes import RUNTIMES
 from pipeline.spec import Agent
-from pipeline.steps import documented, of_agent, of_hop
+from pipeline.steps import checking, documented, ladder, of_agent, of_hop
 from pipeline.steps.making import Step
 
 
@@ -30,10 +30,14 @@ def steps(agent: Agent, root: Path, baseline: bool = False) -> list[Step]:
     found.append(of_agent.observe(agent, home, of_agent.OBSERVATIONS))
     if any(of_agent.CALIBRATION in hop.inputs for hop in hops):
         found.append(of_agent.observe(agent, home, of_agent.CALIBRATION))
+    ladder_ends = any(hop.rungs for hop in hops)
     for hop in hops:
+        if ladder.MORE in hop.inputs and ladder.MORE not in {step.name for step in found}:
+            found.append(of_agent.observe(agent, home, ladder.MORE))
         found.append(of_hop.convert(agent, home, hop))
         for name in hop.runtimes:
-            found += [of_hop.run(agent, home, hop, RUNTIMES[name]), of_hop.check(agent, home, hop, name)]
+            found.append(of_hop.run(agent, home, hop, RUNTIMES[name]))
+            found.append(checking.check(agent, home, hop, name, tolerated=bool(hop.rung) and ladder_ends))
     if baseline:
         found += documented.steps(agent, home)
     return found

@@ -6,12 +6,14 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts, fingerprint
+from pipeline import artifacts, errors, fingerprint
+from pipeline.settings import Calibration, Observations
 from pipeline.spec import Agent
-from pipeline.steps import making
+from pipeline.steps import ladder, making
 from pipeline.steps.making import Step
 
 SOURCE, RECIPE, HUB, OBSERVATIONS, CALIBRATION = "sb3", "recipe", "hub", "observations", "calibration"
+MORE_TIMES = 3
 
 
 def fetch(agent: Agent, home: Path) -> Step:
@@ -95,27 +97,39 @@ def read(agent: Agent, home: Path) -> Step:
 
 
 def observe(agent: Agent, home: Path, name: str) -> Step:
-    """sb3 -> ``observations/`` or ``calibration/``: observations, and what ``predict`` answers."""
+    """sb3 -> ``observations/`` or a calibration: observations, and what ``predict`` answers.
+
+    The further calibration is made where a rung of the ladder asks for it: three times the episodes and samples, the
+    first ones among them.
+    """
     source = home / SOURCE
-    chosen = agent.observations if name == OBSERVATIONS else agent.calibration
+    chosen: Observations | Calibration = agent.observations if name == OBSERVATIONS else agent.calibration
+    if name == ladder.MORE:
+        further = {f: min(MORE_TIMES * getattr(agent.calibration, f), 100_000) for f in ("episodes", "samples")}
+        chosen = dataclasses.replace(agent.calibration, **further)
     settings = {
         "edges": 0,
         **dataclasses.asdict(chosen),
-        "calibration": name == CALIBRATION,
+        "calibration": name != OBSERVATIONS,
         "environment": dataclasses.asdict(agent.environment),
     }
 
     def key() -> dict[str, Any]:
         code = fingerprint.code("pipeline.agents.observing")
-        return making.key_of(agent, "torch", code, settings, source=making.files(source))
+        found = making.key_of(agent, "torch", code, settings, source=making.files(source))
+        return {**found, "unneeded": ladder.more_unneeded(agent, home)} if name == ladder.MORE else found
 
     def make(staged: Path, log: Path) -> None:
+        if name == ladder.MORE and ladder.more_unneeded(agent, home):
+            raise errors.NotRun(ladder.more_unneeded(agent, home))
         job = {"do": "observe", "source": str(source), "target": str(staged), "settings": settings}
         making.job(agent, "torch", job, log)
 
     says = {
         OBSERVATIONS: "roll out the agent: observations to check on, and what predict answers",
         CALIBRATION: "roll out the agent again: representative observations for int8",
+        ladder.MORE: "roll out the agent for longer: more representative observations, where int8 fails",
     }[name]
-    place, after = home / name, (SOURCE,)
+    place = home / name
+    after = (SOURCE, *ladder.before(ladder.RUNG_HOPS[1])) if name == ladder.MORE else (SOURCE,)
     return making.folder_step(agent, home, place, name, says, after=after, needs=("torch",), key=key, make=make)

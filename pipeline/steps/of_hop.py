@@ -8,17 +8,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts, errors, fingerprint, toolchains
+from pipeline import errors, fingerprint, toolchains
 from pipeline.hops import BY_KIND
 from pipeline.runtimes import RUNTIMES
-from pipeline.settings import Bound, Tolerance
-from pipeline.spec import Agent, Hop, Runtime, Verdict
-from pipeline.steps import making
+from pipeline.settings import Bound
+from pipeline.spec import Agent, Hop, Runtime
+from pipeline.steps import checking, ladder, making
 from pipeline.steps.making import Step
 from pipeline.steps.of_agent import OBSERVATIONS, SOURCE
-
-VERDICT = "verdict.json"
-LEGIBLE = 256  # numbers of an observation that a verdict shows; an image is found by its row
 
 
 def checks_of(kind: str) -> tuple[str, ...]:
@@ -37,6 +34,8 @@ def _setting(agent: Agent, dotted: str) -> Any:
 
 def convert(agent: Agent, home: Path, hop: Hop) -> Step:
     """source kind -> ``KIND/``: the artifact and its contract."""
+    if hop.rungs:
+        return ladder.choose(agent, home, hop)
     source, folder = home / hop.source, home / hop.kind
     settings = {**hop.settings, **{name: _setting(agent, dotted) for name, dotted in hop.reads.items()}}
     golden = home / OBSERVATIONS / "about.json" if hop.source == SOURCE else None
@@ -47,11 +46,15 @@ def convert(agent: Agent, home: Path, hop: Hop) -> Step:
             inputs["golden"] = {"about.json": making.files(home / OBSERVATIONS).get("about.json", "")}
         code = fingerprint.code("pipeline.worker", f"pipeline.hops.{hop.module}")
         found = making.key_of(agent, hop.toolchain, code, settings, source=making.files(source), **inputs)
+        if hop.rung:
+            found["unneeded"] = ladder.unneeded(agent, home, hop)
         if hop.program:
             found["program"] = shutil.which(_setting(agent, hop.program)[0]) or "none"
         return found
 
     def make(staged: Path, log: Path) -> None:
+        if ladder.unneeded(agent, home, hop):
+            raise errors.NotRun(ladder.unneeded(agent, home, hop))
         job = {
             "do": "convert",
             "module": hop.module,
@@ -70,7 +73,7 @@ def convert(agent: Agent, home: Path, hop: Hop) -> Step:
         folder,
         f"{hop.kind}:convert",
         f"{hop.source} → {hop.kind}: {hop.says}",
-        after=(*checks_of(hop.source), *hop.inputs),
+        after=(*checks_of(hop.source), *hop.inputs, *(ladder.before(hop) if hop.rung else ())),
         needs=(hop.toolchain,),
         key=key,
         make=make,
@@ -81,12 +84,13 @@ def convert(agent: Agent, home: Path, hop: Hop) -> Step:
 def run(agent: Agent, home: Path, hop: Hop, runtime: Runtime) -> Step:
     """artifact × observations -> ``KIND/RUNTIME/``: outputs, and for inexact kinds closed-loop returns."""
     artifact, seen = home / hop.kind, home / OBSERVATIONS
-    closed_loop = hop.precision != "float" and bool(agent.environment.id)
-    bound = _limits(agent, hop)
+    acts = runtime.acts and not hop.rungs
+    closed_loop = hop.precision != "float" and bool(agent.environment.id) and acts
+    bound = checking.limits(agent, hop)
     settings: dict[str, Any] = {"runtime": runtime.name}
     if closed_loop and isinstance(bound, Bound):
-        environment = dataclasses.asdict(agent.environment)
-        settings["closed_loop"] = {"environment": environment, "episodes": bound.episodes, "seed": bound.seed}
+        limits = {name: getattr(bound, name) for name in ("episodes", "most", "seed", "return_kept")}
+        settings["closed_loop"] = {"environment": dataclasses.asdict(agent.environment), **limits}
 
     def key() -> dict[str, Any]:
         code = fingerprint.code("pipeline.worker", f"pipeline.runtimes.{runtime.name}")
@@ -141,93 +145,3 @@ def _evaluate(agent: Agent, home: Path, job: dict[str, Any], settings: dict[str,
     }
     making.job(agent, "torch", asked, log)
     described.unlink()
-
-
-def _limits(agent: Agent, hop: Hop) -> Tolerance | Bound:
-    limits: dict[str, Tolerance | Bound] = {
-        "float": agent.tolerance,
-        "float16": agent.float16,
-        "int8": agent.int8,
-    }
-    return limits[hop.precision]
-
-
-def check(agent: Agent, home: Path, hop: Hop, runtime: str) -> Step:
-    """outputs × reference -> ``verdict.json``, which fails the step where it says "failed"."""
-    ran, seen = home / hop.kind / runtime, home / OBSERVATIONS
-    path = ran / VERDICT
-    name = f"{hop.kind}:{runtime}:check"
-    before = home / hop.source / BY_KIND[hop.source].runtimes[0] if hop.source in BY_KIND else None
-    limits = _limits(agent, hop)
-
-    def key() -> dict[str, Any]:
-        stored = artifacts.manifest(ran)
-        return {
-            "ran": None if stored is None else [stored.files, stored.reason],
-            "reference": making.files(seen).get("reference.npz", ""),
-            "previous": making.files(before) if before else {},
-            "limits": dataclasses.asdict(limits),
-            "code": fingerprint.code("pipeline.checks"),
-        }
-
-    def fresh() -> bool:
-        found = verdict(path)
-        return found is not None and found[1] == json.loads(json.dumps(key())) and found[0].status != "failed"
-
-    def act() -> None:
-        stored = artifacts.manifest(ran)
-        if stored is not None and stored.status == "not_run":
-            found = Verdict("not_run", stored.reason)
-        else:
-            found = _compare(home, hop, ran, before, limits)
-        entry = {**dataclasses.asdict(found), "key": key()}
-        artifacts.replace_text(path, json.dumps(entry, indent=1, sort_keys=True) + "\n")
-        if found.status == "failed":
-            raise errors.CheckFailed(found.reason, agent=agent.name, hop=name, file=path)
-
-    says = f"hold {hop.kind} in {runtime} to predict"
-    return Step(name, says, (f"{hop.kind}:{runtime}:run",), (), fresh, act, path)
-
-
-def _compare(home: Path, hop: Hop, ran: Path, before: Path | None, limits: Tolerance | Bound) -> Verdict:
-    import numpy as np
-
-    from pipeline import checks
-    from pipeline import contract as contracts
-
-    def arrays(path: Path) -> dict[str, np.ndarray]:
-        with np.load(path) as stored:
-            return {name: stored[name] for name in stored.files}
-
-    about = json.loads((home / OBSERVATIONS / "about.json").read_text(encoding="utf-8"))
-    episodes = ran / "episodes.json"
-    contract = contracts.load(home / hop.kind)
-    observations = contracts.read_inputs(contract, home / OBSERVATIONS / "observations.npz")
-    if contract["states"]:  # sequences, one after the other
-        observations = {name: values.reshape(-1, *values.shape[2:]) for name, values in observations.items()}
-    verdict = checks.compare(
-        arrays(home / OBSERVATIONS / "reference.npz"),
-        arrays(ran / "outputs.npz"),
-        contract,
-        limits,
-        samples=about["samples"],
-        returns=json.loads(episodes.read_text(encoding="utf-8")) if episodes.is_file() else None,
-        previous=arrays(before / "outputs.npz") if before and (before / "outputs.npz").is_file() else None,
-        inputs=observations,
-        draws=arrays(drawn) if (drawn := home / OBSERVATIONS / "draws.npz").is_file() else None,
-    )
-    for found in verdict.figures.get("outputs", {}).values():
-        worst = {name: values[found["worst"]].ravel() for name, values in observations.items()}
-        found["observation"] = {name: values.tolist() for name, values in worst.items() if len(values) <= LEGIBLE}
-    verdict.figures["compared_with"] = f"predict(deterministic=True) of stable-baselines3, on {about['origin']}"
-    verdict.figures["edges"] = about["edges"] if isinstance(limits, Tolerance) else 0
-    return verdict
-
-
-def verdict(path: Path) -> tuple[Verdict, dict[str, Any]] | None:
-    """A stored verdict and the key it was made from; None where there is none that can be read."""
-    try:
-        entry = json.loads(path.read_text(encoding="utf-8"))
-        return Verdict(entry["status"], entry["reason"], entry["figures"]), entry["key"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

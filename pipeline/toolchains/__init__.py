@@ -62,9 +62,9 @@ TOOLCHAINS = {
         Toolchain(
             "device",
             ("requirements/device.txt",),
-            ("numpy", "onnxruntime", "ai_edge_litert.interpreter", "safetensors.numpy"),
-            ("ai-edge-litert", "onnxruntime", "safetensors", "numpy"),
-            "ONNX Runtime, LiteRT, NumPy: what runs where the policy acts",
+            ("numpy", "onnxruntime", "ai_edge_litert.interpreter", "tflite_micro", "safetensors.numpy"),
+            ("ai-edge-litert", "tflite-micro", "onnxruntime", "safetensors", "numpy"),
+            "ONNX Runtime, LiteRT, TFLite Micro, NumPy: what runs where the policy acts",
         ),
         Toolchain(
             "node",

@@ -22,6 +22,15 @@ SEEN = spaces.Box(-np.inf, np.inf, (3,), np.float32)
 STEPS = spaces.Box(-np.inf, np.inf, (2,), np.float32)
 
 
+def settings(world: dict[str, Any], episodes: int, most: int = 0) -> dict[str, Any]:
+    return {"environment": world, "episodes": episodes, "most": most or episodes, "seed": 3, "return_kept": 0.9}
+
+
+def returns_in(folder: Path) -> dict[str, list[float]]:
+    """What the job wrote."""
+    return json.loads((folder / "episodes.json").read_text())["returns"]
+
+
 def zero(inputs: Inputs) -> Inputs:
     return {"action": np.zeros(len(inputs["observation"]), np.int64)}
 
@@ -29,9 +38,8 @@ def zero(inputs: Inputs) -> Inputs:
 def test_returns_of_source_artifact_and_random(read: Callable[..., Any], tmp_path: Path) -> None:
     tiny = Case("PPO", STEPS, spaces.Discrete(2)).save(tmp_path)
     source, _ = read(tiny)
-    settings = {"environment": environment(WALK), "episodes": 6, "seed": 3}
-    jobs.evaluate(source, tmp_path, zero, settings)
-    returns = json.loads((tmp_path / "episodes.json").read_text())
+    jobs.evaluate(source, tmp_path, zero, settings(environment(WALK), 6))
+    returns = returns_in(tmp_path)
     assert sorted(returns) == ["artifact", "random", "source"]
     assert returns["artifact"] == [3.0, 4.0, 5.0, 3.0, 4.0, 5.0]
     assert all(0 <= found <= most for found, most in zip(returns["random"], returns["artifact"], strict=True))
@@ -40,9 +48,9 @@ def test_returns_of_source_artifact_and_random(read: Callable[..., Any], tmp_pat
 def test_artifact_that_decides_alike_returns_alike(read: Callable[..., Any], tmp_path: Path) -> None:
     tiny = Case("SAC", SEEN, spaces.Box(-1, 2, (2,))).save(tmp_path)
     source, _ = read(tiny)
-    settings = {"environment": environment(STILL), "episodes": 3, "seed": 3}
-    jobs.evaluate(source, tmp_path, lambda inputs: tiny.reference.outputs(inputs, ["action"]), settings)
-    returns = json.loads((tmp_path / "episodes.json").read_text())
+    asked = settings(environment(STILL), 3)
+    jobs.evaluate(source, tmp_path, lambda inputs: tiny.reference.outputs(inputs, ["action"]), asked)
+    returns = returns_in(tmp_path)
     assert returns["artifact"] == returns["source"]
     assert returns["random"] != returns["source"]
 
@@ -53,7 +61,7 @@ def test_artifact_that_fails_is_not_covered_up(read: Callable[..., Any], tmp_pat
 
     source, _ = read(Case("PPO", STEPS, spaces.Discrete(2)).save(tmp_path))
     with pytest.raises(errors.ConverterFailed):
-        jobs.evaluate(source, tmp_path, ends, {"environment": environment(WALK), "episodes": 1, "seed": 0})
+        jobs.evaluate(source, tmp_path, ends, settings(environment(WALK), 1))
     assert not (tmp_path / "episodes.json").exists()
 
 
@@ -62,7 +70,6 @@ def test_memory_of_source_and_artifact_is_kept_over_an_episode(read: Callable[..
     tiny = Case("RecurrentPPO", FLAT, FOUR, policy="MlpLstmPolicy", kwargs=kwargs).save(tmp_path)
     source, contract = read(tiny)
     world = environment(OPEN, kwargs={"observed": FLAT, "acts": FOUR, "steps": 12})
-    settings = {"environment": world, "episodes": 4, "seed": 3}
     names = [output["name"] for output in contract["outputs"]]
     asked = []
 
@@ -70,8 +77,8 @@ def test_memory_of_source_and_artifact_is_kept_over_an_episode(read: Callable[..
         asked.append(inputs)
         return tiny.reference.outputs(inputs, names)
 
-    jobs.evaluate(source, tmp_path, answer, settings)
-    returns = json.loads((tmp_path / "episodes.json").read_text())
+    jobs.evaluate(source, tmp_path, answer, settings(world, 4))
+    returns = returns_in(tmp_path)
     assert returns["artifact"] == returns["source"] != returns["random"]
     assert not asked[0]["h0"].any() and asked[1]["h0"].any()
 
@@ -84,8 +91,8 @@ def test_masked_agent_is_evaluated_with_its_masks(read: Callable[..., Any], tmp_
     def last(inputs: Inputs) -> Inputs:
         return {"action": np.tile([2, 1], (len(inputs["action_mask"]), 1))}
 
-    jobs.evaluate(source, tmp_path, last, {"environment": world, "episodes": 2, "seed": 3})
-    returns = json.loads((tmp_path / "episodes.json").read_text())
+    jobs.evaluate(source, tmp_path, last, settings(world, 2))
+    returns = returns_in(tmp_path)
     assert returns["artifact"] == [90.0, 90.0], "it does not care"
     assert max(returns["source"] + returns["random"]) <= 30, "1 and 0 are the most that the mask allows"
 
@@ -100,7 +107,7 @@ def test_images_are_evaluated_in_the_layout_of_users(read: Callable[..., Any], t
         shapes.append(inputs["observation"].shape)
         return tiny.reference.outputs(inputs, ["action"])
 
-    jobs.evaluate(source, tmp_path, answer, {"environment": world, "episodes": 2, "seed": 3})
+    jobs.evaluate(source, tmp_path, answer, settings(world, 2))
     assert shapes == [(2, 48, 40, 3)] * 3
 
 
@@ -109,11 +116,36 @@ def test_optional_environment_that_is_missing_leaves_no_returns(
     read: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], optional: bool
 ) -> None:
     source, _ = read(Case("PPO", STEPS, spaces.Discrete(2)).save(tmp_path))
-    settings = {"environment": environment("NoSuchThing-v0", optional=optional), "episodes": 1, "seed": 0}
+    asked = settings(environment("NoSuchThing-v0", optional=optional), 1)
     if not optional:
         with pytest.raises(errors.EnvironmentMissing):
-            jobs.evaluate(source, tmp_path, zero, settings)
+            jobs.evaluate(source, tmp_path, zero, asked)
         return
-    jobs.evaluate(source, tmp_path, zero, settings)
+    jobs.evaluate(source, tmp_path, zero, asked)
     assert not (tmp_path / "episodes.json").exists()
     assert "no closed loop: EnvironmentMissing: No environment 'NoSuchThing-v0'" in capsys.readouterr().out
+
+
+def test_more_episodes_are_run_until_it_is_settled_what_is_kept(read: Callable[..., Any], tmp_path: Path) -> None:
+    source, _ = read(Case("PPO", STEPS, spaces.Discrete(2)).save(tmp_path))
+    calls = iter(range(10**6))
+
+    def sometimes(inputs: Inputs) -> Inputs:
+        """Earns in every other step, whatever the agent does."""
+        return {"action": np.full(len(inputs["observation"]), next(calls) % 2)}
+
+    jobs.evaluate(source, tmp_path, sometimes, settings(environment(WALK), 4, most=14))
+    returns = returns_in(tmp_path)
+    assert {len(found) for found in returns.values()} <= {4, 8, 14}
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    jobs.evaluate(source, alone, zero, settings(environment(WALK), len(returns["source"])))
+    assert returns_in(alone)["source"] == returns["source"], "further episodes have the seeds that follow"
+
+
+def test_reward_threshold_of_the_environment_is_written_down(read: Callable[..., Any], tmp_path: Path) -> None:
+    box = spaces.Box(-np.inf, np.inf, (4,), np.float32)
+    source, _ = read(Case("PPO", box, spaces.Discrete(2)).save(tmp_path))
+    jobs.evaluate(source, tmp_path, lambda i: {"action": np.zeros(len(i["observation"]), np.int64)},
+                  settings(environment("CartPole-v1"), 2))  # fmt: skip
+    assert json.loads((tmp_path / "episodes.json").read_text())["reward_threshold"] == 475.0

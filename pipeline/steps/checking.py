@@ -1,0 +1,123 @@
+"""The step that checks: what an artifact answered in a runtime, held to ``predict``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline import artifacts, errors, fingerprint
+from pipeline.hops import BY_KIND, tflite_blame
+from pipeline.settings import Bound, Tolerance
+from pipeline.spec import Agent, Hop, Verdict
+from pipeline.steps import ladder, making, verdicts
+from pipeline.steps.making import Step
+from pipeline.steps.of_agent import OBSERVATIONS
+
+EPISODES, OUTPUTS = "episodes.json", "outputs.npz"
+LEGIBLE = 256  # numbers of an observation that a verdict shows; an image is found by its row
+
+
+def limits(agent: Agent, hop: Hop) -> Tolerance | Bound:
+    """What a check of a hop's kind grants."""
+    found: dict[str, Tolerance | Bound] = {
+        "float": agent.tolerance,
+        "float16": agent.float16,
+        "int8": agent.int8,
+    }
+    return found[hop.precision]
+
+
+def check(agent: Agent, home: Path, hop: Hop, runtime: str, tolerated: bool = False) -> Step:
+    """outputs × reference -> ``verdict.json``, which fails the step where it says "failed".
+
+    :param tolerated: a rung of a ladder that has an end: that it failed is a finding
+    """
+    ran, seen = home / hop.kind / runtime, home / OBSERVATIONS
+    path = ran / verdicts.FILE
+    name = f"{hop.kind}:{runtime}:check"
+    before = home / hop.source / BY_KIND[hop.source].runtimes[0] if hop.source in BY_KIND else None
+    granted = limits(agent, hop)
+
+    def key() -> dict[str, Any]:
+        stored = artifacts.manifest(ran)
+        twin = ladder.twin(home, hop, runtime)
+        return {
+            "ran": None if stored is None else [stored.files, stored.reason],
+            "reference": making.files(seen).get("reference.npz", ""),
+            "previous": making.files(before) if before else {},
+            "twin": making.files(twin) if twin else {},
+            "limits": dataclasses.asdict(granted),
+            "code": fingerprint.code("pipeline.checks", "pipeline.steps.checking"),
+        }
+
+    def fresh() -> bool:
+        found = verdicts.read(path)
+        if found is None or (found[0].status == "failed" and not tolerated):
+            return False
+        return found[1] == json.loads(json.dumps(key()))
+
+    def act() -> None:
+        stored = artifacts.manifest(ran)
+        if stored is not None and stored.status == "not_run":
+            found = Verdict("not_run", stored.reason)
+        else:
+            found = _compare(home, hop, runtime, before, granted)
+        entry = {**dataclasses.asdict(found), "key": key()}
+        artifacts.replace_text(path, json.dumps(entry, indent=1, sort_keys=True) + "\n")
+        if found.status == "failed" and not tolerated:
+            raise errors.CheckFailed(found.reason, agent=agent.name, hop=name, file=path)
+
+    says = f"hold {hop.kind} in {runtime} to predict"
+    after = {f"{hop.kind}:{hop.runtimes[0]}:run", f"{hop.kind}:{runtime}:run"}
+    return Step(name, says, tuple(sorted(after)), (), fresh, act, path)
+
+
+def _arrays(path: Path) -> dict[str, Any]:
+    import numpy as np
+
+    with np.load(path) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def _compare(home: Path, hop: Hop, runtime: str, before: Path | None, granted: Tolerance | Bound) -> Verdict:
+    from pipeline import checks
+    from pipeline import contract as contracts
+
+    ran, seen = home / hop.kind / runtime, home / OBSERVATIONS
+    about = json.loads((seen / "about.json").read_text(encoding="utf-8"))
+    contract = contracts.load(home / hop.kind)
+    twin = ladder.twin(home, hop, runtime)
+    observations = contracts.read_inputs(contract, seen / "observations.npz")
+    if contract["states"]:  # sequences, one after the other
+        observations = {name: values.reshape(-1, *values.shape[2:]) for name, values in observations.items()}
+    episodes = (twin or ran) / EPISODES
+    verdict = checks.compare(
+        _arrays(seen / "reference.npz"),
+        _arrays(ran / OUTPUTS),
+        contract,
+        granted,
+        samples=about["samples"],
+        episodes=json.loads(episodes.read_text(encoding="utf-8")) if episodes.is_file() else None,
+        twin=_arrays(twin / OUTPUTS) if twin else None,
+        previous=_arrays(before / OUTPUTS) if before and (before / OUTPUTS).is_file() else None,
+        inputs=observations,
+        draws=_arrays(drawn) if (drawn := seen / "draws.npz").is_file() else None,
+    )
+    for found in verdict.figures.get("outputs", {}).values():
+        worst = {name: values[found["worst"]].ravel() for name, values in observations.items()}
+        found["observation"] = {name: values.tolist() for name, values in worst.items() if len(values) <= LEGIBLE}
+    verdict.figures["compared_with"] = f"predict(deterministic=True) of stable-baselines3, on {about['origin']}"
+    verdict.figures["edges"] = about["edges"] if isinstance(granted, Tolerance) else 0
+    if (measured := ran / "figures.json").is_file():
+        verdict.figures["runtime"] = json.loads(measured.read_text(encoding="utf-8"))
+    layers = home / hop.kind / tflite_blame.FILE
+    if layers.is_file():
+        verdict.figures["layers"] = json.loads(layers.read_text(encoding="utf-8"))
+        if verdict.status == "failed":
+            blame = tflite_blame.phrase(verdict.figures["layers"])
+            verdict = dataclasses.replace(verdict, reason=f"{verdict.reason}; {blame}")
+    if verdict.status == "failed" and "waiver" in contract:
+        return dataclasses.replace(verdict, status="waived")
+    return verdict

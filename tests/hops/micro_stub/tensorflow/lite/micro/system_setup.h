@@ -1,0 +1,6 @@
+// Test fixture, see README.md.
+#pragma once
+
+namespace tflite {
+void InitializeTarget();
+}
