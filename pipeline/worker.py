@@ -112,7 +112,13 @@ def evaluate(job: dict[str, Any]) -> None:
         jobs.evaluate(Path(job["source"]), Path(job["target"]), answer, job["settings"])
 
 
-_JOBS = (convert, run, fetch, read, train, observe, evaluate, document, document_answer)
+def draw(job: dict[str, Any]) -> None:
+    """The gate as pictures."""
+    pictures = importlib.import_module("pipeline.agents.pictures")  # by name, so that no other job's code has it in it
+    pictures.draw(Path(job["source"]), Path(job["target"]), job["settings"])
+
+
+_JOBS = (convert, run, fetch, read, train, observe, evaluate, document, document_answer, draw)
 JOBS = {function.__name__: function for function in _JOBS}
 
 

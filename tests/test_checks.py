@@ -293,9 +293,9 @@ def test_runtime_that_does_not_act_answers_as_the_one_that_did(steps: float, sta
     if status == "failed":
         assert "output logits is 2.1 steps from that of the runtime in which it acted" in verdict.reason
     other = {**found, "action": (found["action"] + (np.arange(40) < 3)) % 3}
-    assert "92.5% of decisions are equal" in judged(
-        discrete(), other, core, Bound(), episodes=episodes, twin=found
-    ).reason
+    assert (
+        "92.5% of decisions are equal" in judged(discrete(), other, core, Bound(), episodes=episodes, twin=found).reason
+    )
 
 
 def test_bounds_on_single_decisions_judge_where_there_is_no_environment() -> None:

@@ -152,7 +152,7 @@ def test_int8_that_fails_falls_to_what_passes_and_nothing_fails(down: Any) -> No
 
 def test_ladder_without_an_end_fails_unless_it_is_waived(down: Any) -> None:
     run = down("action = 0.0")
-    assert run.code == 1
+    assert run.code != 0
     assert "no rung of the ladder keeps the return" in run.error("tqc").lower()
     assert all(f"{kind}: mean action error is" in run.error("tqc") for kind in KINDS)
     run = down('action = 0.0\nwaiver = "shown at a fair, moves nothing"')
@@ -168,7 +168,7 @@ def test_rung_alone_is_judged_as_any_kind(down: Any) -> None:
     down("action = 1.0")
     config.write_text(config.read_text().replace("tflite_quantized", "tflite_int8").replace("1.0", "0.0"))
     run = doit(configs=config.parent, artifacts=down.home.parent)
-    assert run.code == 1
+    assert run.code != 0
     assert "hop tflite_int8:litert:check" in run.error("tqc")
 
 
