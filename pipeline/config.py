@@ -40,6 +40,7 @@ def load(path: Path, kinds: Sequence[str], reserved: Iterable[str] = ()) -> Agen
         agent = _parse(path, _read(path))
         _check_targets(agent, kinds)
         _check_import_from(agent)
+        _check_observations(agent)
         _check_files(agent, path)
     except errors.SlipwayError as error:
         raise error.at(agent=name, file=path) from None
@@ -88,6 +89,10 @@ def _parse(path: Path, raw: dict[str, Any]) -> Agent:
         value = raw.get(key)
         if isinstance(value, str) and value not in ("", "none"):
             located[key] = str(folder / value)
+    for key in ("observations", "calibration"):
+        table = raw.get(key)
+        if isinstance(table, dict) and isinstance(table.get("file"), str) and table["file"]:
+            located[key] = {**table, "file": str(folder / table["file"])}
     if isinstance(raw.get("import_from"), list):
         located["import_from"] = [str(folder / str(value)) for value in raw["import_from"]]
     try:
@@ -132,6 +137,12 @@ def _check_import_from(agent: Agent) -> None:
     for folder in agent.import_from:
         if not Path(folder).is_dir():
             raise errors.ConfigWrongValue("import_from names no folder", found=folder)
+
+
+def _check_observations(agent: Agent) -> None:
+    for name, path in (("observations", agent.observations.file), ("calibration", agent.calibration.file)):
+        if path and not Path(path).is_file():
+            raise errors.ConfigWrongValue(f"{name}.file names no file", found=path)
 
 
 def _check_hub(agent: Agent) -> None:

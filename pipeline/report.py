@@ -152,7 +152,7 @@ def reasons(out: Any, agents: list[Agent], root: Path) -> None:
     for agent in agents:
         for kind, reason in _fallen(agent, root):
             out.write(f"↓ {agent.name}: {kind} failed: {reason}\n")
-    for reason in _grouped({reason for agent in agents for reason in _absences(agent, root)}):
+    for reason in _grouped([absence for agent in agents for absence in _absences(agent, root)]):
         out.write(f"– not run: {reason}\n")
     for agent in agents:
         kinds = ("sb3", *(hop.kind for hop in shown(agent) if hop.rungs or hop.program))
@@ -161,13 +161,20 @@ def reasons(out: Any, agents: list[Agent], root: Path) -> None:
             out.write(f"! {agent.name}: {warning}\n")
 
 
-def _grouped(reasons: set[str]) -> list[str]:
-    """Reasons that differ only in what they predict as one."""
-    found: dict[str, set[str]] = {}
-    for reason in sorted(reasons):
+def _grouped(absences: list[tuple[str, str, str]]) -> list[str]:
+    """Each reason once, with the kinds that it is about; reasons that differ only in what they predict as one."""
+    found: dict[str, tuple[dict[tuple[str, str], None], set[str]]] = {}
+    for kind, runtime, reason in absences:
         head, _, predicted = reason.partition(PREDICTED)
-        found.setdefault(head, set()).add(predicted)
-    return [head + _predicted(sorted(told)) for head, told in found.items()]
+        where, told = found.setdefault(head, ({}, set()))
+        where[kind, runtime] = None
+        told.add(predicted)
+    return [f"{_where(list(where))}: {head}{_predicted(sorted(told))}" for head, (where, told) in found.items()]
+
+
+def _where(found: list[tuple[str, str]]) -> str:
+    kinds = list(dict.fromkeys(kind for kind, _ in found))
+    return f"{found[0][0]} in {found[0][1]}" if len(found) == 1 else ", ".join(kinds)
 
 
 def _predicted(told: list[str]) -> str:
@@ -226,12 +233,13 @@ def _fallen(agent: Agent, root: Path) -> list[tuple[str, str]]:
     return [(kind, verdict.reason) for kind, verdict in found if verdict is not None and verdict.status == "failed"]
 
 
-def _absences(agent: Agent, root: Path) -> list[str]:
+def _absences(agent: Agent, root: Path) -> list[tuple[str, str, str]]:
+    """Kind, runtime and reason of what was not run."""
     found = []
     for hop in shown(agent):
         for runtime, verdict in verdicts(agent, root, hop):
             if verdict is not None and verdict.status == "not_run":
-                found.append(f"{hop.kind} in {runtime}: {verdict.reason}")
+                found.append((hop.kind, runtime, verdict.reason))
     return found
 
 

@@ -88,12 +88,14 @@ class Observations:
     :param samples: observations kept of them, spread evenly over all steps
     :param edges: further observations from the edges of the observation space
     :param seed: the first episode's; each further episode adds one
+    :param file: observations of your own instead of rollouts: a ``.npz`` with an array for each input
     """
 
     episodes: int = 10
     samples: int = 448
     edges: int = 64
     seed: int = 1_000_000
+    file: str = ""
 
     def __post_init__(self) -> None:
         require(self.episodes > 0, "episodes above 0", self.episodes)
@@ -104,11 +106,18 @@ class Observations:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The representative dataset of int8: rollouts of its own, none of them used by a check."""
+    """The representative dataset of int8: rollouts of its own, none of them used by a check.
+
+    :param file: as that of :class:`Observations`
+    :param drawn: calibrate on draws from the observation space where there is neither an environment, nor statistics,
+        nor a file: what the agent really sees is then unknown, and nothing is quantized unless this is set
+    """
 
     episodes: int = 20
     samples: int = 1000
     seed: int = 2_000_000
+    file: str = ""
+    drawn: bool = False
 
     def __post_init__(self) -> None:
         require(self.episodes > 0, "episodes above 0", self.episodes)

@@ -16,7 +16,7 @@ from doit.exceptions import TaskError, TaskFailed
 from pipeline import config, errors, folder, processes, steps, toolchains
 from pipeline.hops import HOPS, KINDS, wanted
 from pipeline.spec import Agent
-from pipeline.steps import documented, of_hop
+from pipeline.steps import documented
 from pipeline.steps.making import Step
 from pipeline.toolchains import making
 
@@ -71,7 +71,7 @@ def for_agents(agents: list[Agent], root: Path, baseline: bool) -> Iterator[Task
         for step in steps.steps(agent, root, baseline):
             yield _for_step(agent, step)
         for hop in wanted(agent.targets):
-            names = [f"{agent.name}:{name}" for name in of_hop.checks_of(hop.kind)]
+            names = [f"{agent.name}:{name}" for name in steps.ends_of(hop)]
             doc = f"{hop.source} → {hop.kind}, run and checked"
             yield {"basename": agent.name, "name": hop.kind, "doc": doc, "actions": None, "task_dep": names}
 

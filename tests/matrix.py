@@ -32,6 +32,7 @@ samples = 128
 edges = 32
 [calibration]
 samples = 100
+drawn = true
 [float16]
 action = 1.0
 decisions = 0.0

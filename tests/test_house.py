@@ -28,7 +28,7 @@ FLOORS = (
     ("report", "survey", "reporter", "tasks"),
 )
 HEAVY = {"torch", "tensorflow", "onnx", "onnx_tf", "tensorflowjs", "stable_baselines3", "gymnasium", "numpy"}
-HEAVY |= {"onnxruntime", "ai_edge_litert", "tflite_micro", "safetensors", "sb3_contrib", "jax"}
+HEAVY |= {"onnxruntime", "ai_edge_litert", "tflite_micro", "safetensors", "sb3_contrib", "jax", "matplotlib"}
 
 
 def name_of(path: Path) -> str:

@@ -36,6 +36,16 @@ def drawn(contract: dict[str, Any], statistics: Statistics | None, samples: int,
     return found, f"draws from {' and '.join(sorted(origins))}"
 
 
+def blind(contract: dict[str, Any], statistics: Statistics | None) -> bool:
+    """Whether draws would say nothing of what the agent sees: a Box without statistics is among its observations."""
+    found = [
+        statistics.moments.get(entry.get("key", "")) if statistics else None
+        for entry, space in _observations(contract)
+        if space["type"] == "Box"
+    ]
+    return None in found
+
+
 def edges(contract: dict[str, Any], seen: Inputs, count: int, seed: int) -> Inputs:
     """Inputs from the edges of the space: each dimension of a Box at its lower or upper end.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import contract as contracts
 from pipeline import errors
-from pipeline.agents import draws, jobs, rollouts
+from pipeline.agents import draws, given, jobs, rollouts
 from pipeline.agents.reference import Reference
 
 if TYPE_CHECKING:
@@ -23,6 +23,11 @@ GOLDEN_NUMBERS = 4096  # in all golden inputs together, so that a contract with 
 STEPS = 256  # of a recurrent policy's sequences
 DRAWS, DRAWN_ROWS = 2000, 4  # of the stochastic policy, at each of so many observations
 AT_ONCE = 250  # draws, so that images do not fill the memory
+
+BLIND = (
+    "nothing to calibrate on: no environment, no statistics. Name an [environment], give observations "
+    "(calibration.file), or take random ones all the same (calibration.drawn = true)"
+)
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,10 @@ def observe(source: Path, target: Path, settings: dict[str, Any]) -> None:
     are stored as inputs like the others.
 
     :param source: the ``sb3`` artifact
-    :param settings: ``environment``, and ``episodes``, ``samples``, ``edges``, ``seed``, and ``calibration``:
-        whether the inputs are for calibration, where nothing from the edges is wanted
+    :param settings: ``environment``, and ``episodes``, ``samples``, ``edges``, ``seed``, ``file`` ("" for none), and
+        ``calibration``: whether the inputs are for calibration, where nothing from the edges is wanted, and draws from
+        a space that tells too little only where ``drawn`` allows them
+    :raises errors.NotRun: there is nothing to calibrate on
     """
     import numpy as np
 
@@ -122,7 +129,7 @@ def _seen(contract: dict[str, Any], reference: Reference, settings: dict[str, An
         rows = rollouts.spread(episodes, samples)
         inputs = rollouts.chained(episodes, samples // STEPS, STEPS) if recurrent else rows
     else:
-        rows, drawn_from = draws.drawn(contract, reference.statistics, samples, seed)
+        rows, drawn_from = _without_episodes(contract, reference, settings, samples)
         origin = f"{drawn_from}; {origin}" if origin else drawn_from
         inputs = draws.resets(rows, STEPS, seed) if recurrent else rows
     count = samples if recurrent else len(next(iter(rows.values())))
@@ -133,12 +140,32 @@ def _seen(contract: dict[str, Any], reference: Reference, settings: dict[str, An
     return Seen(inputs, count, origin, returns)
 
 
+def _without_episodes(
+    contract: dict[str, Any], reference: Reference, settings: dict[str, Any], samples: int
+) -> tuple[Inputs, str]:
+    """Rows, and where they come from: the config's file, or draws.
+
+    :raises errors.NotRun: they are for calibration, and nothing tells what the agent sees
+    """
+    import numpy as np
+
+    if settings["file"]:
+        path = Path(settings["file"])
+        rows = given.read(path, contract, samples)
+        if contract["states"]:  # sequences are whole
+            rows = {name: np.resize(values, (samples, *values.shape[1:])) for name, values in rows.items()}
+        return rows, f"observations of {path.name}"
+    if settings["calibration"] and not settings["drawn"] and draws.blind(contract, reference.statistics):
+        raise errors.NotRun(BLIND)
+    return draws.drawn(contract, reference.statistics, samples, settings["seed"])
+
+
 def _episodes(
     contract: dict[str, Any], reference: Reference, settings: dict[str, Any]
 ) -> tuple[list[Inputs], list[float], str]:
     """Rollouts, their returns, and where they come from; nothing where there is no environment, and why."""
     environment = settings["environment"]
-    if not environment["id"]:
+    if not environment["id"] or settings["file"]:
         return [], [], ""
     needed = contracts.acting(contract)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pipeline.hops import wanted
 from pipeline.runtimes import RUNTIMES
-from pipeline.spec import Agent
-from pipeline.steps import checking, documented, ladder, of_agent, of_hop
+from pipeline.spec import Agent, Hop
+from pipeline.steps import checking, documented, drawing, ladder, of_agent, of_hop
 from pipeline.steps.making import Step
 
 
@@ -38,9 +38,15 @@ def steps(agent: Agent, root: Path, baseline: bool = False) -> list[Step]:
         for name in hop.runtimes:
             found.append(of_hop.run(agent, home, hop, RUNTIMES[name]))
             found.append(checking.check(agent, home, hop, name, tolerated=bool(hop.rung) and ladder_ends))
+        found += [drawing.pictures(agent, home, hop)] if hop.rungs else []
     if baseline:
         found += documented.steps(agent, home)
     return found
+
+
+def ends_of(hop: Hop) -> tuple[str, ...]:
+    """Names of the steps that a kind is done with: its checks, and of a ladder's end its pictures."""
+    return of_hop.checks_of(hop.kind) + ((f"{hop.kind}:{drawing.FOLDER}",) if hop.rungs else ())
 
 
 def retrain(agent: Agent, root: Path) -> Step:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from pipeline.steps.making import Step
 from pipeline.steps.of_agent import OBSERVATIONS
 
 FOLDER = "pictures"
-TOOLCHAIN = "torch"
+TOOLCHAIN = "pictures"
 
 
 def pictures(agent: Agent, home: Path, hop: Hop) -> Step:
@@ -41,7 +39,6 @@ def pictures(agent: Agent, home: Path, hop: Hop) -> Step:
             "outputs": making.files(ran).get(checking.OUTPUTS, ""),
             "observations": making.files(seen),
             "rungs": rungs,
-            "matplotlib": _matplotlib(agent.python) if agent.python else "",  # else it is in the toolchain's lock
         }
         return making.key_of(agent, TOOLCHAIN, fingerprint.code("pipeline.agents.pictures"), about, **inputs)
 
@@ -81,11 +78,3 @@ def tried(agent: Agent, home: Path, hop: Hop) -> list[tuple[str, Verdict]]:
     """Kinds and verdicts of the rungs that were judged, in the ladder's order."""
     found = [(kind, ladder.verdict_of(home, kind)) for kind in hop.rungs if BY_KIND[kind].rung in agent.int8.rungs]
     return [(kind, verdict) for kind, verdict in found if verdict is not None and verdict.status != "not_run"]
-
-
-@functools.cache
-def _matplotlib(interpreter: str) -> str:
-    """Its version in the user's own interpreter; "" where it is not installed."""
-    program = "import importlib.metadata as m; print(m.version('matplotlib'))"
-    done = subprocess.run([interpreter, "-c", program], capture_output=True, text=True, timeout=60)
-    return done.stdout.strip()

@@ -116,7 +116,11 @@ def observe(agent: Agent, home: Path, name: str) -> Step:
 
     def key() -> dict[str, Any]:
         code = fingerprint.code("pipeline.agents.observing")
-        found = making.key_of(agent, "torch", code, settings, source=making.files(source))
+        file = Path(settings["file"])
+        given = artifacts.digest(file) if settings["file"] and file.is_file() else ""
+        found = making.key_of(
+            agent, "torch", code, {**settings, "file": file.name}, source=making.files(source), given=given
+        )
         return {**found, "unneeded": ladder.more_unneeded(agent, home)} if name == ladder.MORE else found
 
     def make(staged: Path, log: Path) -> None:

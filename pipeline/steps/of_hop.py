@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pipeline import errors, fingerprint, toolchains
+from pipeline import artifacts, errors, fingerprint, toolchains
 from pipeline.hops import BY_KIND
 from pipeline.runtimes import RUNTIMES
 from pipeline.settings import Bound
@@ -55,6 +55,10 @@ def convert(agent: Agent, home: Path, hop: Hop) -> Step:
     def make(staged: Path, log: Path) -> None:
         if ladder.unneeded(agent, home, hop):
             raise errors.NotRun(ladder.unneeded(agent, home, hop))
+        for name in hop.inputs:
+            above = artifacts.manifest(home / name)
+            if above is not None and above.status == "not_run":
+                raise errors.NotRun(above.reason)
         job = {
             "do": "convert",
             "module": hop.module,

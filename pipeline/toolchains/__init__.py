@@ -89,6 +89,13 @@ TOOLCHAINS = {
             "the Hugging Face Hub's client: fetches agents",
         ),
         Toolchain(
+            "pictures",
+            ("requirements/pictures.txt",),
+            ("numpy", "matplotlib.figure"),
+            ("matplotlib", "numpy"),
+            "matplotlib: draws what was measured",
+        ),
+        Toolchain(
             "test",
             ("requirements/test.txt", "requirements/torch.in"),
             ("pytest", "hypothesis", "torch", "stable_baselines3", "onnxruntime", "ai_edge_litert.interpreter"),

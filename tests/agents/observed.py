@@ -46,7 +46,16 @@ def observe(read: Callable[..., Any], tmp_path: Path) -> Callable[..., Observed]
         source, contract = read(tiny, outputs=list(outputs), stochastic=stochastic)
         target = tmp_path / "observations"
         target.mkdir()
-        held = {"environment": world, "episodes": 2, "samples": 24, "edges": 8, "seed": 5, "calibration": False}
+        held = {
+            "environment": world,
+            "episodes": 2,
+            "samples": 24,
+            "edges": 8,
+            "seed": 5,
+            "calibration": False,
+            "file": "",
+            "drawn": True,
+        }
         observing.observe(source, target, {**held, **fields})
         written = {p.name for p in target.iterdir()}
         assert written - {"draws.npz"} == {"about.json", "observations.npz", "reference.npz"}

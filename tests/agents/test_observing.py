@@ -90,7 +90,15 @@ def test_origin_without_an_environment(
 
 def test_same_seed_observes_the_same(made: Callable[[str], Tiny], read: Callable[..., Any], tmp_path: Path) -> None:
     source, _ = read(made("ppo_box"))
-    held = {"environment": NONE, "episodes": 1, "samples": 16, "edges": 4, "calibration": False}
+    held = {
+        "environment": NONE,
+        "episodes": 1,
+        "samples": 16,
+        "edges": 4,
+        "calibration": False,
+        "file": "",
+        "drawn": True,
+    }
     written = []
     for run, seed in enumerate((1, 1, 2)):
         target = tmp_path / str(run)

@@ -59,7 +59,7 @@ def test_draws_are_seeded_and_of_observations_alone(
     made: Callable[[str], Tiny], read: Callable[..., Any], tmp_path: Path
 ) -> None:
     source, _ = read(made("ppo_box"), stochastic=True)
-    held = {"environment": NONE, "episodes": 1, "samples": 16, "edges": 4}
+    held = {"environment": NONE, "episodes": 1, "samples": 16, "edges": 4, "file": "", "drawn": True}
     found = []
     for run, (seed, calibration) in enumerate(((1, False), (1, False), (2, False), (1, True))):
         target = tmp_path / str(run)

@@ -164,7 +164,16 @@ def test_core_for_integers_decides_as_sb3(
     calibration.mkdir()
     target.mkdir()
     world = {"id": "", "optional": False}
-    held = {"environment": world, "episodes": 1, "samples": 64, "edges": 0, "seed": 1, "calibration": True}
+    held = {
+        "environment": world,
+        "episodes": 1,
+        "samples": 64,
+        "edges": 0,
+        "seed": 1,
+        "calibration": True,
+        "file": "",
+        "drawn": True,
+    }
     observing.observe(source, calibration, held)
     sb3_to_onnx.convert(source, target, contract, {**POLICY, "part": "core", "calibration": str(calibration)})
     inputs = as_taken(contract, tiny.inputs())
