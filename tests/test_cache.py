@@ -19,7 +19,7 @@ from pipeline import artifacts
 from running import ROOT, Built, doit
 
 AGENT = "kept"
-CONFIG = 'zip = "agent.zip"\nvecnormalize = "none"\ntargets = ["tflite", "tflite_int8", "weights"]\n'
+CONFIG = 'zip = "agent.zip"\nvecnormalize = "none"\ntargets = ["tflite", "tflite_int8", "weights"]\n[calibration]\ndrawn = true\n'
 OBSERVED = {"sb3", "observations", "calibration"}
 
 
@@ -94,7 +94,7 @@ def test_tool_of_doit_agrees_that_nothing_is_to_do(built: Built) -> None:
         ("[int8]\ndecisions = 0.5\n", {"tflite_int8:litert:check"}),
         ("[tolerance]\nabsolute = 1e-3\n", None),
         (
-            "[calibration]\nsamples = 200\n",
+            "samples = 200\n",
             {
                 "calibration",
                 *(f"{kind}:{step}" for kind in ("onnx_core",) for step in ("convert", "onnxruntime:run", "onnxruntime:check")),

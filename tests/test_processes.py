@@ -9,7 +9,7 @@ import pytest
 
 from pipeline import config, errors, processes, steps, toolchains
 from pipeline.hops import KINDS
-from pipeline.steps import of_hop
+from pipeline.steps import verdicts
 from running import Built
 
 DEVICE = toolchains.TOOLCHAINS["device"].imports
@@ -75,17 +75,17 @@ def test_runtime_without_its_toolchain_is_not_run(
     agent = config.load(shipped_agents.configs / "cartpole_a2c.toml", KINDS)
     kind = {"libtorch": "torchscript", "ortweb": "onnx_web"}[runtime]
     found = {step.name: step for step in steps.steps(agent, shipped_agents.artifacts)}
-    path = shipped_agents.artifacts / agent.name / kind / runtime / of_hop.VERDICT
+    path = shipped_agents.artifacts / agent.name / kind / runtime / verdicts.FILE
     try:
         assert not found[f"{kind}:{runtime}:run"].fresh()
         found[f"{kind}:{runtime}:run"].act()
         found[f"{kind}:{runtime}:check"].act()
-        verdict = of_hop.verdict(path)
+        verdict = verdicts.read(path)
         assert verdict is not None and verdict[0].status == "not_run"
         assert reason in verdict[0].reason
     finally:
         monkeypatch.undo()
         found[f"{kind}:{runtime}:run"].act()
         found[f"{kind}:{runtime}:check"].act()
-    verdict = of_hop.verdict(path)
+    verdict = verdicts.read(path)
     assert verdict is not None and verdict[0].status == "passed"

@@ -63,7 +63,7 @@ def test_snippet_gives_the_action_of_predict(
         found = run([str(toolchains.folder("node") / "node"), str(script)], script, text, tmp_path)
         server.shutdown()
     agent = next(name for name in actions if name in text)
-    near = 0.1 if "int8" in text else 1e-4
+    near = 0.1 if "tflite_quantized" in text else 1e-4
     assert found == pytest.approx(actions[agent], abs=near)
 
 

@@ -13,6 +13,7 @@ from pipeline import contract as contracts
 from pipeline import errors, processes, toolchains
 from running import Built
 
+RUNG = {"activations": "int8", "ranges": "extremes", "head": "int8"}
 JOB = {"do": "convert", "golden": "", "tools": {}}
 
 
@@ -80,7 +81,8 @@ def test_operator_that_a_converter_lacks_is_named_and_is_no_failure(
         source = tmp_path / "savedmodel"
     calibration = str(shipped_agents.artifacts / "cartpole_ppo" / "calibration")
     with pytest.raises(errors.NotRun) as caught:
-        convert(source, tmp_path / "out", module, "tensorflow", opset=14, weights="float32", calibration=calibration)
+        given = {**RUNG, "opset": 14, "weights": "float32", "calibration": calibration}
+        convert(source, tmp_path / "out", module, "tensorflow", **given)
     assert caught.value.what == f"not supported: {wanted}"
 
 
@@ -105,7 +107,8 @@ def test_constant_calibration_is_refused(shipped_agents: Built, tmp_path: Path) 
     contracts.dump(contract, source)
     with pytest.raises(errors.ObservationsNotFinite, match="gives int8 no useful scale"):
         calibration = str(tmp_path)
-        convert(source, tmp_path / "out", "savedmodel_to_tflite_int8", "tensorflow", calibration=calibration)
+        given = {**RUNG, "calibration": calibration}
+        convert(source, tmp_path / "out", "savedmodel_to_tflite_int8", "tensorflow", **given)
 
 
 def test_job_that_dies_by_a_signal_names_it(tmp_path: Path) -> None:
