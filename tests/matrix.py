@@ -59,16 +59,17 @@ def cells(agent: Path, said: str) -> dict[str, str]:
         if len(stored) < len(verdicts) or any(entry["status"] == "failed" for entry in stored):
             found[hop.kind] = f"failed: {_error(agent.name, hop.kind, said)}"
         elif reasons:
-            reason = re.sub(r"all \d+ operators map,.*", "all operators map", reasons[0])
+            reason = re.sub(r"(all \d+ operators map|its one operator maps),.*", "all operators map", reasons[0])
+            reason = re.sub(r", [\d.]+ \w*B of about 8 MiB on chip", "", reason)
             found[hop.kind] = reason if reason.startswith("not supported: ") else f"not run: {reason}"
         else:
-            found[hop.kind] = PASSED if hop.precision == "float" else RUNS + _floats(agent / hop.kind, hop.precision)
+            found[hop.kind] = PASSED if hop.precision == "float" else RUNS + _floats(agent / hop.kind)
     return found
 
 
-def _floats(artifact: Path, precision: str) -> str:
-    """Whether a network that should be in integers is so throughout."""
-    contents = [path.read_bytes() for path in artifact.glob("*.tflite")] if precision == "int8" else []
+def _floats(artifact: Path) -> str:
+    """Whether the network of the first rung of the ladder is in integers throughout."""
+    contents = [path.read_bytes() for path in artifact.glob("*.tflite")] if artifact.name == "tflite_int8" else []
     left = any("DEQUANTIZE" in structure(content)["operators"] for content in contents)
     return ": not in integers throughout" if left else ""
 

@@ -122,9 +122,9 @@ def test_golden_vectors_are_the_reference_of_rollout_observations(shipped_agents
         observation = observed["observation"]
     with np.load(home / "observations" / "reference.npz") as reference:
         action = reference["action"]
-    for vector, wanted in zip(golden["inputs"]["observation"], golden["outputs"]["action"], strict=True):
+    for vector, answer in zip(golden["inputs"]["observation"], golden["outputs"]["action"], strict=True):
         row = np.flatnonzero((observation == np.float32(vector)).all(axis=1))[0]
-        assert np.array_equal(action[row], np.asarray(wanted, action.dtype))
+        assert np.array_equal(action[row], np.asarray(answer, action.dtype))
 
 
 def test_calibration_and_check_share_no_rollout(shipped_agents: Built) -> None:

@@ -19,7 +19,7 @@ from families import ALGORITHMS
 from pipeline import steps, worker
 from pipeline.settings import Calibration, Float16Bound, Ladder, Observations
 from pipeline.spec import Agent
-from pipeline.steps import making
+from pipeline.steps import making, verdicts
 
 ROUNDED = {"action": 1.0, "decisions": 0.0}  # nobody knows what rounding may do to a policy that nobody trained
 # TensorFlow takes seconds an agent, and every target many.
@@ -88,4 +88,6 @@ def test_any_agent_decides_as_predict_without_tensorflow(algorithm: str, data: s
 def test_any_agent_decides_as_predict_with_tensorflow(algorithm: str, data: st.DataObject) -> None:
     drawn = data.draw(drawing.agents(algorithm))
     absent = build(drawn, TARGETS)
-    assert not {name: reason for name, reason in absent.items() if "edgetpu" not in name}
+    # TensorFlow Lite Micro has fewer operators than TensorFlow Lite: no exponential, for one.
+    lacking = {name for name, reason in absent.items() if "micro" in name and reason.startswith("not supported: ")}
+    assert not {name: reason for name, reason in absent.items() if "edgetpu" not in name and name not in lacking}
