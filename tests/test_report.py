@@ -94,3 +94,24 @@ def test_list_reads_like_a_map_of_the_chain() -> None:
     assert any(line.startswith("onnx ") and "sb3 → onnx: torch.onnx, opset 14" in line for line in kinds)
     assert any(line.startswith("tflite_int8 ") and "savedmodel_core → tflite_int8" in line for line in kinds)
     assert listed.index("\nonnx ") < listed.index("\nsavedmodel ") < listed.index("\ntfjs ")
+
+
+def test_reason_is_told_once_for_all_kinds_and_predictions() -> None:
+    absent = "edgetpu_compiler not found; predicted: "
+    found = report._grouped(
+        [
+            ("edgetpu", "edgetpu", f"{absent}all 5 operators map, 5.81 KiB of about 8 MiB on chip"),
+            ("edgetpu", "edgetpu", f"{absent}all 3 operators map, 1.00 KiB of about 8 MiB on chip"),
+            ("edgetpu", "edgetpu", f"{absent}1 of 11 operators map"),
+            ("onnx_core", "onnxruntime", "nothing to calibrate on"),
+            ("savedmodel_core", "tensorflow", "nothing to calibrate on"),
+            ("micro", "micro", "no C++ compiler"),
+        ]
+    )
+    assert found == [
+        "edgetpu in edgetpu: edgetpu_compiler not found; predicted: all operators map, but: 1 of 11 operators map",
+        "onnx_core, savedmodel_core: nothing to calibrate on",
+        "micro in micro: no C++ compiler",
+    ]
+    (alone,) = report._grouped([("edgetpu", "edgetpu", f"{absent}all 5 operators map, 5.81 KiB")])
+    assert alone.endswith("predicted: all 5 operators map, 5.81 KiB")

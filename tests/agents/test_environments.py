@@ -274,3 +274,14 @@ def test_mask_of_another_width_is_told_with_both(width: int) -> None:
     with pytest.raises(errors.EnvironmentUnfit, match="action mask has another width") as refused:
         environments.observed(env, observation, contract_of(FLAT, FOUR, masked=True))
     assert (refused.value.expected, refused.value.found) == ("4", str(width))
+
+
+def test_version_that_is_no_more_is_stood_in_for_where_the_environment_is_optional(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Public agents were trained on versions that gymnasium has dropped since."""
+    made = environments.make(environment("Pendulum-v0", optional=True))
+    assert made.spec is not None and made.spec.id == "Pendulum-v1"
+    assert "gymnasium has no Pendulum-v0 any more: Pendulum-v1 stands in for it" in capsys.readouterr().out
+    with pytest.raises(errors.EnvironmentMissing, match="Pendulum-v1"):
+        environments.make(environment("Pendulum-v0"))
