@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import artifacts, report
-from pipeline.hops import HOPS
+from pipeline.hops import BY_KIND, HOPS
 from pipeline.report import MARKS
 from pipeline.spec import Agent, Hop
 from pipeline.steps import documented, of_agent
@@ -130,7 +130,7 @@ def _action(guide: dict[str, Any]) -> str:
 
 def _summary(rows: list[Row], hops: list[Hop]) -> list[str]:
     loaded = [row for row in rows if row.loaded == "yes"]
-    exact = [hop.kind for hop in hops if hop.precision == "float"]
+    exact = [hop.kind for hop in hops if hop.precision == "float" and not _calibrated(hop)]
     every = sum(all(row.marks[kind] == MARKS["passed"] for kind in exact) for row in loaded)
     refused = Counter(row.loaded for row in rows if row.loaded != "yes")
     told = ", ".join(f"{name} {count}" for name, count in sorted(refused.items()))
@@ -139,6 +139,11 @@ def _summary(rows: list[Row], hops: list[Hop]) -> list[str]:
     if refused:
         lines.append(f"not loaded: {told}")
     return lines + [_of_kind(hop.kind, [row.marks[hop.kind] for row in loaded]) for hop in hops]
+
+
+def _calibrated(hop: Hop) -> bool:
+    """Whether a kind is made with the help of calibration, which not every archive gives."""
+    return bool(hop.inputs) or (hop.source in BY_KIND and _calibrated(BY_KIND[hop.source]))
 
 
 def _of_kind(kind: str, marks: list[str]) -> str:

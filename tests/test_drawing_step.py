@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import artifacts, errors
+from pipeline import artifacts
 from pipeline.artifacts import Manifest
 from pipeline.hops import BY_KIND
 from pipeline.settings import Environment, Ladder
@@ -97,24 +97,6 @@ def test_nothing_is_drawn_of_what_was_not_made(home: Path) -> None:
     step.act()
     found = artifacts.manifest(step.record.parent)
     assert found is not None and (found.status, found.reason, found.files) == ("not_run", "it fell", {})
-
-
-def test_missing_matplotlib_is_not_run_until_it_is_installed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    agent = Agent("tiny", "tiny.toml", zip="tiny.zip", python="theirs")
-
-    def job(*_: Any) -> None:
-        raise errors.NotRun("matplotlib is not installed")
-
-    monkeypatch.setattr(making, "job", job)
-    monkeypatch.setattr(making, "identity", lambda *_: "theirs")
-    monkeypatch.setattr(drawing, "_matplotlib", lambda _: "")
-    step = drawing.pictures(agent, home, END)
-    step.act()
-    found = artifacts.manifest(step.record.parent)
-    assert found is not None and (found.status, found.reason) == ("not_run", "matplotlib is not installed")
-    assert step.fresh()
-    monkeypatch.setattr(drawing, "_matplotlib", lambda _: "3.11.2")
-    assert not step.fresh()
 
 
 def test_only_the_end_of_a_ladder_is_drawn(tmp_path: Path) -> None:

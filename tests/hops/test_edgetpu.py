@@ -96,8 +96,8 @@ def stood_in(way: str, target: Path, content: bytes = b"", **how: Any) -> Compil
 
 def test_mapping_tells_version_operators_memory_and_prediction(target: Path) -> None:
     contract = stood_in("full", target)
-    assert contract["files"] == ["policy_edgetpu.tflite", "policy_edgetpu.log"]
-    assert sorted(path.name for path in target.iterdir()) == ["policy_edgetpu.log", "policy_edgetpu.tflite"]
+    assert contract["files"] == ["policy_edgetpu.tflite", "run_policy.py", "policy_edgetpu.log"]
+    assert sorted(path.name for path in target.iterdir()) == sorted(contract["files"])
     assert contract["warnings"] == ["an older one"]
     mapping = contract["mapping"]
     assert (mapping["compiler"], mapping["mapped"], mapping["left"]) == ("16.0.384591198", 5, [])
@@ -152,7 +152,7 @@ def test_compiler_that_hangs_at_its_version_still_compiles(target: Path) -> None
 
 def test_compiler_without_a_log_is_taken(target: Path) -> None:
     contract = stood_in("quiet", target)
-    assert contract["files"] == ["policy_edgetpu.tflite"]
+    assert contract["files"] == ["policy_edgetpu.tflite", "run_policy.py"]
     assert contract["mapping"]["statuses"] == []
     assert contract["mapping"]["mapped"] == 5
 

@@ -60,7 +60,7 @@ def test_answers_are_those_of_litert_but_for_the_rounding_of_kernels(tiny_agents
     for other, mean in ((litert.load(folder, contract, {}), 2.0), (signatures.bind(plain), 1.0)):
         for name, steps in apart(contract, found, other(given)).items():
             assert steps.mean() <= mean, name
-            assert np.quantile(steps, 0.9) <= 2 * mean, name
+            assert np.quantile(steps, 0.9) <= 3 * mean, name
     assert all(len(np.unique(values)) > 1 for values in found.values()), "it does not answer the same to everything"
 
 
