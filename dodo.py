@@ -91,7 +91,11 @@ def task_lint() -> Task:
     return tasks.program("ruff and mypy", calls, after=("toolchains:test",))
 
 
-def task_bench() -> Task:
-    """Measure."""
-    doc = "fresh clone to built, nothing to do, peak memory, each beside its baseline"
-    return tasks.program(doc, [["benchmarks/chain.py"]], after=("toolchains:test",))
+def task_bench() -> Iterator[Task]:
+    """figures, each beside its baseline from the same run"""
+    for name, doc in (
+        ("chain", "fresh clone to built, nothing to do, peak memory"),
+        ("quantization", "what integers keep of public agents' return, beside SB3's Coral example; or of a FOLDER's"),
+        ("coral", "how long a decision takes, by a network's width and depth, beside SB3's predict"),
+    ):
+        yield {"name": name, **tasks.program(doc, [[f"benchmarks/{name}.py"]], after=("toolchains",))}

@@ -1,6 +1,6 @@
 """What a newcomer waits for, each figure beside its baseline from the same run.
 
-    ./doit bench
+    ./doit bench:chain
 
 1. A fresh clone (of the last commit) to built examples. Baseline: its environments alone.
 2. Nothing to do. Baseline: an empty doit run in the same environment.
@@ -19,6 +19,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from benchmarks import measuring
 
 ROOT = Path(__file__).resolve().parents[1]
 REPEATS = 7
@@ -50,7 +52,7 @@ def row(what: str, found: str, baseline: str, limit: str) -> None:
 
 def main() -> None:
     """Measure and print."""
-    with tempfile.TemporaryDirectory() as name:
+    with measuring.alone(), tempfile.TemporaryDirectory() as name:
         clone, empty = Path(name) / "clone", Path(name) / "empty"
         timed(["git", "clone", "-q", str(ROOT), str(clone)], ROOT)
         row("", "found", "baseline", "to reach")
