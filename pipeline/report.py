@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline import contract as contracts
 from pipeline.hops import HOPS, wanted
+from pipeline.runtimes import RUNTIMES
 from pipeline.spec import Agent, Hop, Verdict
 from pipeline.steps import ladder
 from pipeline.steps import verdicts as stored_verdicts
@@ -85,7 +86,7 @@ def cell(agent: Agent, root: Path, hop: Hop) -> str:
     """One cell of the table: a mark, and the figure that the check decides by."""
     if hop not in shown(agent):
         return ""
-    found = [verdict for _, verdict in verdicts(agent, root, hop)]
+    found = [verdict for name, verdict in verdicts(agent, root, hop) if RUNTIMES[name].acts or len(hop.runtimes) == 1]
     done = [verdict for verdict in found if verdict is not None]
     if len(done) < len(found):
         return MARKS["missing"]
