@@ -213,6 +213,8 @@ def main(arguments: list[str]) -> int:
         origin = configs_of(zoo, work / "configs")
         print(f"agents: {origin}", flush=True)
         jobs, left_out = chosen(work / "configs")
+        if not jobs:
+            sys.exit(f"gymnasium has none of their environments here: {left_out}")
         print(f"building {len(jobs)} agents with ./doit", flush=True)
         said = measuring.build(work / "configs", work / "artifacts")
         found = measure(jobs, work)

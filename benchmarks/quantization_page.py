@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.measuring import Goal, Job, goals_page, table
+from benchmarks.rivals import DRAWS
 
 METHODS = {
     "ours": "Slipway, default settings",
@@ -33,16 +34,18 @@ Made by `./doit bench:quantization`, which ends with an error where a figure is 
 ## What is kept
 
 `kept = (artifact − random policy) / (source − random policy)` of mean returns, in the same seeded episodes for all,
-none of which was used to build or judge an artifact. Slipway's acts in {most}; the others in {episodes}, and more, as
-the gate does, until the 95 % bootstrap interval (in brackets) lies on one side of {limit}. Bold: below it.
+none of which was used to build or judge an artifact. Slipway's acts in {most} of them; the others in the first
+{episodes}, and in more, as the gate has it, until the 95 % bootstrap interval (in brackets) lies on one side of {limit}:
+so of the others what happens once in fifty episodes may not be seen. Bold: below {limit}.
 
 {kept}
 
 - **Slipway**: `./doit` with default settings; the next table says which rung of the ladder was handed on.
 - **example, as written**: the recipe that SB3's export guide points to,
   [sb3_to_coral](https://github.com/chunky/sb3_to_coral), `model_conv.py` at 9c8e519: SB3 → ONNX → onnx-tf →
-  TFLiteConverter, int8 in full, calibrated on draws of the environment's observation space, weights rounded to
-  nearest. It is written for SAC; VecNormalize, tanh and rescaling are left to the reader. {as_written}
+  TFLiteConverter, int8 in full, calibrated on {draws:,} draws of the environment's observation space, weights rounded
+  to nearest. It is written for SAC; VecNormalize, tanh and rescaling are left to the reader.
+  {as_written}
 - **example, space** and **example, normal**: the recipe as kind as can be. Slipway's loader opens the archive, and
   VecNormalize before the network and the steps to the action behind it are added in float; the network alone is
   quantized, as the recipe does it, calibrated on the recipe's own draws, or on standard normal numbers.
@@ -69,7 +72,7 @@ bits of a processor's arithmetic, of which long episodes can make much.
 def page(result: Job) -> str:
     """The page as Markdown."""
     agents, episodes = result["agents"], result["episodes"]
-    left_out = [f"`{name}` ({reason.rstrip('.')})" for name, reason in result["left_out"].items()]
+    left_out = [f"`{name}` ({reason.split(':')[0]})" for name, reason in result["left_out"].items()]
     machine = result["machine"]
     return PAGE.format(
         origin=result["agents_of"],
@@ -79,6 +82,7 @@ def page(result: Job) -> str:
         limit=f"{episodes['return_kept']:.0%}",
         kept=_kept(agents, episodes["return_kept"]),
         as_written=_as_written(agents),
+        draws=DRAWS,
         ours=_ours(agents),
         others=_others(agents),
         left_out=f"Left out, as their environment is not there: {', '.join(left_out)}.\n\n" if left_out else "",
@@ -100,6 +104,8 @@ def _kept(agents: dict[str, Any], limit: float) -> str:
         held: Job = next((found for found in methods.values() if "kept" in found), {})
         returns = f"{held['random']:.4g} → {held['source']:.4g}" if held else "–"
         rows.append([f"`{agent}`", returns, *(cell(methods.get(name, {})) for name in shown)])
+    below = [sum(m.get(name, {}).get("kept", limit) < limit for m in agents.values()) for name in shown]
+    rows.append([f"below {limit:.0%}", f"of {len(agents)}", *map(str, below)])
     return table(["agent", "return: random → source", *(SHORT[name] for name in shown)], rows)
 
 
