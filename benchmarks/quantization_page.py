@@ -35,7 +35,7 @@ Made by `./doit bench:quantization`, which ends with an error where a figure is 
 
 `kept = (artifact − random policy) / (source − random policy)` of mean returns, in the same seeded episodes for all,
 none of which was used to build or judge an artifact. Slipway's acts in {most} of them; the others in the first
-{episodes}, and in more, as the gate has it, until the 95 % bootstrap interval (in brackets) lies on one side of {limit}:
+{episodes}, and in more, as the gate has it, until the 95 % bootstrap interval (in brackets) is on one side of {limit}:
 so of the others what happens once in fifty episodes may not be seen. Bold: below {limit}.
 
 {kept}

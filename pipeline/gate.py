@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+PLAYED, EPISODES = "returns.json", "episodes.json"  # files: without the artifact, and with it
 CONFIDENCE = 0.95
 RESAMPLED = 2000
 Returns = Mapping[str, list[float]]
@@ -50,8 +51,11 @@ def beyond(found: Mapping[str, Any], limit: float) -> list[str]:
     """Why the gate stays shut; [] where it opens. The mean decides, over as many episodes as were needed."""
     if found["kept"] >= limit:
         return []
-    return [
-        f"the mean return fell from {found['source']:.4g} to {found['artifact']:.4g} over {found['episodes']} episodes "
-        f"({found['kept']:.1%} kept, 95 % between {found['low']:.1%} and {found['high']:.1%}, "
-        f"bound {limit:.0%}; random policy {found['random']:.4g})"
-    ]
+    fell = f"the mean return fell from {found['source']:.4g} to {found['artifact']:.4g}"
+    return [f"{fell}: {phrase(found)}, bound {limit:.0%}; random policy {found['random']:.4g}"]
+
+
+def phrase(found: Mapping[str, Any]) -> str:
+    """What is kept, how certainly, and in how many episodes."""
+    between = f"95 % between {found['low']:.1%} and {found['high']:.1%}"
+    return f"{found['kept']:.1%} of the return kept ({between}) in {found['episodes']} episodes"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import contract as contracts
+from pipeline import gate
 from pipeline.hops import HOPS, wanted
-from pipeline.runtimes import RUNTIMES
 from pipeline.spec import Agent, Hop, Verdict
 from pipeline.steps import ladder
 from pipeline.steps import verdicts as stored_verdicts
@@ -86,7 +86,7 @@ def cell(agent: Agent, root: Path, hop: Hop) -> str:
     """One cell of the table: a mark, and the figure that the check decides by."""
     if hop not in shown(agent):
         return ""
-    found = [verdict for name, verdict in verdicts(agent, root, hop) if RUNTIMES[name].acts or len(hop.runtimes) == 1]
+    found = [verdict for _, verdict in verdicts(agent, root, hop)][: 1 if hop.rungs else None]
     done = [verdict for verdict in found if verdict is not None]
     if len(done) < len(found):
         return MARKS["missing"]
@@ -151,8 +151,8 @@ def table(out: Any, agents: list[Agent], root: Path, failed: set[str], blocked: 
 def reasons(out: Any, agents: list[Agent], root: Path) -> None:
     """Write why what was not run was not, each reason once, and what the agents' contracts warn of."""
     for agent in agents:
-        for kind, reason in _fallen(agent, root):
-            out.write(f"↓ {agent.name}: {kind} failed: {reason}\n")
+        for kind, said in _fallen(agent, root):
+            out.write(f"↓ {agent.name}: {kind} {said}\n")
     for reason in _grouped([absence for agent in agents for absence in _absences(agent, root)]):
         out.write(f"– not run: {reason}\n")
     for agent in agents:
@@ -228,10 +228,15 @@ def _warnings(artifact: Path) -> list[str]:
 
 
 def _fallen(agent: Agent, root: Path) -> list[tuple[str, str]]:
-    """Kind and reason of every rung that failed, where the ladder has an end."""
-    hidden = [hop for hop in wanted(agent.targets) if hop not in shown(agent)]
-    found = [(hop.kind, ladder.verdict_of(root / agent.name, hop.kind)) for hop in hidden]
-    return [(kind, verdict.reason) for kind, verdict in found if verdict is not None and verdict.status == "failed"]
+    """Every rung that failed or is not certain, and why, where the ladder has an end."""
+    found = []
+    for hop in wanted(agent.targets):
+        verdict = None if hop in shown(agent) else ladder.verdict_of(root / agent.name, hop.kind)
+        if verdict is not None and verdict.status == "failed":
+            found.append((hop.kind, f"failed: {verdict.reason}"))
+        elif verdict is not None and verdict.status == "passed" and not ladder.certain(verdict):
+            found.append((hop.kind, f"is not certain: {gate.phrase(verdict.figures['closed_loop'])}"))
+    return found
 
 
 def _absences(agent: Agent, root: Path) -> list[tuple[str, str, str]]:

@@ -190,6 +190,8 @@ class Ladder(Bound):
     """
 
     return_kept: float = 0.98
+    episodes: int = 100  # after 30 without a failure one in ten may still be one (rule of three)
+    most: int = 400
     rungs: list[str] = field(default_factory=lambda: list(RUNGS))
     waiver: str = ""
 

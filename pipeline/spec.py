@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pipeline.settings import (
+    Bound,
     Calibration,
     EdgeTpu,
     Environment,
@@ -75,6 +76,11 @@ class Agent:
         for path in self.import_allowed:
             require(path.count(":") == 1, "import_allowed as 'package.module:Class'", path)
 
+    def limits(self, precision: str) -> Tolerance | Bound:
+        """What a check of artifacts of a precision grants."""
+        limits: dict[str, Tolerance | Bound] = {"float": self.tolerance, "float16": self.float16, "int8": self.int8}
+        return limits[precision]
+
 
 @dataclass(frozen=True)
 class Runtime:
@@ -83,14 +89,11 @@ class Runtime:
     :param name: module of ``pipeline.runtimes``
     :param toolchain: where its Python side runs
     :param needs: further toolchains whose folder it is given
-    :param acts: whether float16 and integer artifacts act in closed loop in it; else their answers are held to those
-        of the runtime in which they did
     """
 
     name: str
     toolchain: str
     needs: tuple[str, ...] = ()
-    acts: bool = True
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ class Hop:
     :param inputs: further artifacts whose folders are given to ``convert``
     :param rung: its name in :data:`pipeline.settings.RUNGS`, where it is one of the ladder's
     :param rungs: kinds that it chooses from instead of converting, in the ladder's order
+    :param acts_as: ``KIND/RUNTIME`` that runs the same file, where that one's episodes and answers are this one's
     :param asked: made only where the config's targets name it
     :param program: setting that names an external program; whether it is found decides if the hop can run
     :param says: one line for ``./doit list``
@@ -125,6 +129,7 @@ class Hop:
     inputs: tuple[str, ...] = ()
     rung: str = ""
     rungs: tuple[str, ...] = ()
+    acts_as: str = ""
     asked: bool = False
     program: str = ""
 

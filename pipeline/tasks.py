@@ -26,7 +26,7 @@ ROOT = toolchains.ROOT
 CORES = min(os.cpu_count() or 1, 8)
 _COMMANDS = ("toolchains", "inspect", "coral", "new", "train", "test", "lint", "bench", "matrix", "properties")
 AGAIN = "Give one: ./doit new FILE NAME"
-RESERVED = (*_COMMANDS, "documented", "sb3", "observations", "calibration", *KINDS)
+RESERVED = (*_COMMANDS, "documented", "sb3", "observations", "calibration", "returns", *KINDS)
 
 
 def guarded(act: Callable[[], None]) -> Callable[[], TaskFailed | None]:

@@ -61,65 +61,35 @@ def run(job: dict[str, Any]) -> None:
         (Path(job["target"]) / "figures.json").write_text(json.dumps(figures, sort_keys=True), encoding="utf-8")
 
 
-def fetch(job: dict[str, Any]) -> None:
-    """A repository of the Hub -> an archive."""
-    from pipeline.agents import hub
+def of_agent(job: dict[str, Any]) -> None:
+    """A job of :mod:`pipeline.agents`: (``source``,) ``target`` and ``settings`` go to its function.
 
-    hub.fetch(Path(job["target"]), job["settings"])
-
-
-def read(job: dict[str, Any]) -> None:
-    """Open an archive -> the ``sb3`` artifact."""
-    from pipeline.agents import jobs
-
-    jobs.read(Path(job["target"]), job["settings"])
-
-
-def train(job: dict[str, Any]) -> None:
-    """Train by a recipe -> an archive."""
-    from pipeline.agents import training
-
-    training.train(Path(job["target"]), job["settings"])
-
-
-def observe(job: dict[str, Any]) -> None:
-    """Observations and the reference's answers to them."""
-    from pipeline.agents import observing
-
-    observing.observe(Path(job["source"]), Path(job["target"]), job["settings"])
-
-
-def document(job: dict[str, Any]) -> None:
-    """Load and export as SB3's own guide says."""
-    from pipeline.agents import documented
-
-    documented.export(Path(job["source"]), Path(job["target"]), job["settings"])
-
-
-def document_answer(job: dict[str, Any]) -> None:
-    """Run what the guide exported, and hold it to the reference."""
-    from pipeline.agents import documented
-
-    documented.answer(Path(job["source"]), Path(job["target"]), job["settings"])
+    It is named and not imported, so that the code of one job is not in the fingerprint of another.
+    """
+    module, _, function = AGENT_JOBS[job["do"]].partition(":")
+    folders = [Path(job[name]) for name in ("source", "target") if name in job]
+    getattr(importlib.import_module(f"pipeline.agents.{module}"), function)(*folders, job["settings"])
 
 
 def evaluate(job: dict[str, Any]) -> None:
     """Closed-loop episodes; the artifact answers from a process of its own toolchain."""
-    from pipeline.agents import jobs
-
+    evaluating = importlib.import_module("pipeline.agents.evaluating")
     contract = contracts.load(Path(job["source"]))
     with _deciding(job["command"], {entry["name"]: entry["dtype"] for entry in contract["takes"]}) as answer:
-        jobs.evaluate(Path(job["source"]), Path(job["target"]), answer, job["settings"])
+        evaluating.evaluate(Path(job["source"]), Path(job["target"]), answer, job["settings"])
 
 
-def draw(job: dict[str, Any]) -> None:
-    """The gate as pictures."""
-    pictures = importlib.import_module("pipeline.agents.pictures")  # by name, so that no other job's code has it in it
-    pictures.draw(Path(job["source"]), Path(job["target"]), job["settings"])
-
-
-_JOBS = (convert, run, fetch, read, train, observe, evaluate, document, document_answer, draw)
-JOBS = {function.__name__: function for function in _JOBS}
+AGENT_JOBS = {
+    "fetch": "hub:fetch",
+    "read": "jobs:read",
+    "train": "training:train",
+    "observe": "observing:observe",
+    "play": "evaluating:play",
+    "document": "documented:export",
+    "document_answer": "documented:answer",
+    "draw": "pictures:draw",
+}
+JOBS = {"convert": convert, "run": run, "evaluate": evaluate, **dict.fromkeys(AGENT_JOBS, of_agent)}
 
 
 def _load(job: dict[str, Any], contract: dict[str, Any]) -> contracts.Run:

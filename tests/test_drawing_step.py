@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         store(found / kind, {"layers.json": []})
         store(found / kind / "litert", {"episodes.json": {}, "outputs.npz": 0})
         judge(found, kind, status)
-    store(found / END.kind, {"policy.json": {"rung": "int8_ranges"}})
-    store(found / END.kind / "litert", {"outputs.npz": 0})
     store(found / "observations", {"observations.npz": 0})
     return found
 
@@ -60,7 +59,7 @@ def test_what_was_tried_is_drawn_in_order(home: Path) -> None:
     assert not step.fresh()
     step.act()
     assert step.fresh()
-    asked = json.loads((home / END.kind / "pictures" / "job.json").read_text())
+    asked = json.loads((home / "pictures" / "job.json").read_text())
     assert (asked["do"], asked["toolchain"]) == ("draw", drawing.TOOLCHAIN)
     told = [(rung["rung"], rung["status"], rung["chosen"]) for rung in asked["settings"]["rungs"]]
     assert told == [("int8", "failed", False), ("int8_ranges", "passed", True)]
@@ -77,7 +76,7 @@ def test_it_is_drawn_again_when_something_in_it_changes(home: Path, changed: str
     elif changed == "layers":
         store(home / "tflite_int8_ranges", {"layers.json": [1]})
     elif changed == "outputs":
-        store(home / END.kind / "litert", {"outputs.npz": 1})
+        store(home / "tflite_int8_ranges" / "litert", {"outputs.npz": 1})
     elif changed == "observations":
         store(home / "observations", {"observations.npz": 1})
     else:
@@ -91,12 +90,26 @@ def test_it_stays_when_nothing_in_it_changes(home: Path) -> None:
     assert drawing.pictures(AGENT, home, END).fresh()
 
 
+def test_what_keeps_most_is_drawn_where_none_is_handed_on(home: Path) -> None:
+    judge(home, "tflite_int8_ranges", "failed", 0.9)
+    drawing.pictures(AGENT, home, END).act()
+    asked = json.loads((home / "pictures" / "job.json").read_text())
+    assert not any(rung["chosen"] for rung in asked["settings"]["rungs"])
+    assert asked["source"] == str(home / "tflite_int8")
+    waived = dataclasses.replace(AGENT, int8=Ladder(waiver="a demo"))
+    drawing.pictures(waived, home, END).act()
+    asked = json.loads((home / "pictures" / "job.json").read_text())
+    assert [rung["chosen"] for rung in asked["settings"]["rungs"]] == [True, False]
+
+
 def test_nothing_is_drawn_of_what_was_not_made(home: Path) -> None:
-    store(home / END.kind, {}, "not_run")
+    for kind in ("tflite_int8", "tflite_int8_ranges"):
+        judge(home, kind, "not_run")
     step = drawing.pictures(AGENT, home, END)
     step.act()
     found = artifacts.manifest(step.record.parent)
-    assert found is not None and (found.status, found.reason, found.files) == ("not_run", "it fell", {})
+    assert found is not None and (found.status, found.files) == ("not_run", {})
+    assert found.reason == "no rung of the ladder was made"
 
 
 def test_only_the_end_of_a_ladder_is_drawn(tmp_path: Path) -> None:
@@ -104,5 +117,5 @@ def test_only_the_end_of_a_ladder_is_drawn(tmp_path: Path) -> None:
         agent = Agent("tiny", "tiny.toml", zip="tiny.zip", targets=list(targets))
         return [step.name for step in steps(agent, tmp_path)]
 
-    assert names("tflite_quantized")[-1] == "tflite_quantized:pictures"
-    assert "tflite_quantized:pictures" not in names("tflite_int8", "tflite")
+    assert names("tflite_quantized")[-1] == "pictures"
+    assert "pictures" not in names("tflite_int8", "tflite")

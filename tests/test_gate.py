@@ -29,8 +29,8 @@ def test_agent_that_is_worse_than_random_is_not_kept_by_being_worse_still() -> N
 
 def test_dead_artifact_is_told_with_its_figures() -> None:
     (reason,) = gate.beyond(gate.figures({**ALIVE, "artifact": [5.0, 5.0]}, None, 0.95), 0.95)
-    assert reason.startswith("the mean return fell from 95 to 5 over 2 episodes (0.0% kept")
-    assert reason.endswith("bound 95%; random policy 5)")
+    assert reason.startswith("the mean return fell from 95 to 5: 0.0% of the return kept (95 % between")
+    assert reason.endswith("bound 95%; random policy 5")
 
 
 def test_equal_episodes_are_settled_at_once() -> None:

@@ -25,11 +25,12 @@ def agent(**limits: Any) -> Agent:
     return Agent("tiny", "tiny.toml", int8=Ladder(**limits))
 
 
-def judge(home: Path, kind: str, status: str, kept: float = 0.5) -> None:
+def judge(home: Path, kind: str, status: str, kept: float = 0.5, settled: bool = True) -> None:
     """Store what a check found of a rung."""
     folder = home / kind / "litert"
     folder.mkdir(parents=True, exist_ok=True)
-    entry = {"status": status, "reason": f"{kind} said so", "figures": {"closed_loop": {"kept": kept}}, "key": {}}
+    entry = {"status": status, "reason": f"{kind} said so", "key": {}}
+    entry["figures"] = {"closed_loop": {"kept": kept, "settled": settled}}
     (folder / "verdict.json").write_text(json.dumps(entry))
 
 
@@ -74,6 +75,16 @@ def test_first_that_passed_is_handed_on(tmp_path: Path) -> None:
     for kind, status in zip(KINDS, ("failed", "passed", "passed"), strict=False):
         judge(tmp_path, kind, status)
     assert ladder.chosen(agent(), tmp_path, END) == ("tflite_int8_ranges", False)
+
+
+def test_what_its_episodes_did_not_settle_is_handed_on_where_nothing_is_certain(tmp_path: Path) -> None:
+    for kind, settled in zip(KINDS[:3], (False, False, True), strict=True):
+        judge(tmp_path, kind, "passed", 0.985, settled)
+        assert ladder.chosen(agent(), tmp_path, END)[0] == (kind if settled else KINDS[0])
+    assert [ladder.unneeded(agent(), tmp_path, hop) for hop in ladder.RUNG_HOPS][2:4] == [
+        "",
+        f"{KINDS[2]} keeps the return",
+    ]
 
 
 def test_nothing_is_handed_on_where_none_passed(tmp_path: Path) -> None:

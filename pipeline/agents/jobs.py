@@ -1,16 +1,15 @@
-"""The jobs of the torch toolchain that open an agent and let an artifact act in its place: read, evaluate."""
+"""The job of the torch toolchain that opens an agent, and what others open it with."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import contract as contracts
-from pipeline import errors, gate
-from pipeline.agents import archive, environments, rollouts, spaces, statistics
+from pipeline import errors
+from pipeline.agents import archive, spaces, statistics
 from pipeline.agents.reference import Reference
 
 if TYPE_CHECKING:
@@ -189,38 +188,3 @@ def _extras(settings: dict[str, Any], reference: Reference) -> list[str]:
             raise errors.ConfigWrongValue(f"stochastic is set, but {algorithm} policies have no distribution")
         wanted |= {parts.distribution["log_std"]} & set(parts.extras) if "log_std" in parts.distribution else set()
     return sorted(wanted - {parts.decision})
-
-
-def evaluate(source: Path, target: Path, answer: rollouts.Answer, settings: dict[str, Any]) -> None:
-    """Closed loop: the same seeded episodes by the source, by the artifact, and at random -> ``episodes.json``.
-
-    As many as it takes until :mod:`pipeline.gate` is settled. An environment that is optional and cannot be made here
-    leaves no file.
-
-    :param source: the ``sb3`` artifact
-    :param answer: the artifact's: inputs [batch, ...] by name -> outputs by name
-    :param settings: ``environment``, ``episodes``, ``most``, ``seed``, ``return_kept``
-    """
-    contract = contracts.load(source)
-    reference = open_agent(source)
-    needed = contracts.acting(contract)
-    actors = {"source": lambda inputs: reference.outputs(inputs, needed), "artifact": answer, "random": None}
-    environment = settings["environment"]
-    returns: dict[str, list[float]] = {name: [] for name in actors}
-    more = settings["episodes"]
-    try:
-        threshold = environments.reward_threshold(environment)
-        while more:
-            seed = settings["seed"] + len(returns["source"])
-            for name, actor in actors.items():
-                returns[name] += rollouts.episodes(environment, contract, actor, more, seed)[1]
-            count = len(returns["source"])
-            settled = gate.figures(returns, threshold, settings["return_kept"])["settled"]
-            more = 0 if settled else min(count, max(0, settings["most"] - count))
-    except (errors.EnvironmentMissing, errors.EnvironmentUnfit) as error:
-        if not environment["optional"]:
-            raise
-        print(f"no closed loop: {error}")
-        return
-    found = {"returns": returns, "reward_threshold": threshold}
-    (target / "episodes.json").write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -68,7 +68,7 @@ HOPS = (
         precision="int8", reads={"edgetpu": "edgetpu"}, program="edgetpu.command"),
     Hop("tflite_quantized", "micro", "tflite_int8_to_micro", "device", ("micro",),
         "C++ for microcontrollers, on TensorFlow Lite Micro",
-        precision="int8"),
+        precision="int8", acts_as="tflite_quantized/tflite_micro"),
     Hop("sb3", "torchscript", "sb3_to_torchscript", "torch", ("torchscript", "libtorch"),
         "torch.jit, traced and frozen, for C++"),
     Hop("sb3", "weights", "sb3_to_weights", "torch", ("weights",),

@@ -30,6 +30,8 @@ def steps(agent: Agent, root: Path, baseline: bool = False) -> list[Step]:
     found.append(of_agent.observe(agent, home, of_agent.OBSERVATIONS))
     if any(of_agent.CALIBRATION in hop.inputs for hop in hops):
         found.append(of_agent.observe(agent, home, of_agent.CALIBRATION))
+    if agent.environment.id and any(hop.precision != "float" for hop in hops):
+        found.append(of_agent.play(agent, home, hops))
     ladder_ends = any(hop.rungs for hop in hops)
     for hop in hops:
         if ladder.MORE in hop.inputs and ladder.MORE not in {step.name for step in found}:
@@ -38,7 +40,7 @@ def steps(agent: Agent, root: Path, baseline: bool = False) -> list[Step]:
         for name in hop.runtimes:
             found.append(of_hop.run(agent, home, hop, RUNTIMES[name]))
             # Microcontrollers round otherwise: where that is too much, `micro` fails, and nothing else.
-            tolerated = (bool(hop.rung) and ladder_ends) or (bool(hop.rungs) and not RUNTIMES[name].acts)
+            tolerated = (bool(hop.rung) and ladder_ends) or (bool(hop.rungs) and name != hop.runtimes[0])
             found.append(checking.check(agent, home, hop, name, tolerated=tolerated))
         found += [drawing.pictures(agent, home, hop)] if hop.rungs else []
     if baseline:
@@ -48,7 +50,7 @@ def steps(agent: Agent, root: Path, baseline: bool = False) -> list[Step]:
 
 def ends_of(hop: Hop) -> tuple[str, ...]:
     """Names of the steps that a kind is done with: its checks, and of a ladder's end its pictures."""
-    return of_hop.checks_of(hop.kind) + ((f"{hop.kind}:{drawing.FOLDER}",) if hop.rungs else ())
+    return of_hop.checks_of(hop.kind) + ((drawing.FOLDER,) if hop.rungs else ())
 
 
 def retrain(agent: Agent, root: Path) -> Step:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts, errors, fingerprint
+from pipeline import artifacts, errors, fingerprint, gate
 from pipeline.hops import BY_KIND, tflite_blame
 from pipeline.settings import Bound, Tolerance
 from pipeline.spec import Agent, Hop, Verdict
@@ -15,18 +15,8 @@ from pipeline.steps import ladder, making, verdicts
 from pipeline.steps.making import Step
 from pipeline.steps.of_agent import OBSERVATIONS
 
-EPISODES, OUTPUTS = "episodes.json", "outputs.npz"
+OUTPUTS = "outputs.npz"
 LEGIBLE = 256  # numbers of an observation that a verdict shows; an image is found by its row
-
-
-def limits(agent: Agent, hop: Hop) -> Tolerance | Bound:
-    """What a check of a hop's kind grants."""
-    found: dict[str, Tolerance | Bound] = {
-        "float": agent.tolerance,
-        "float16": agent.float16,
-        "int8": agent.int8,
-    }
-    return found[hop.precision]
 
 
 def check(agent: Agent, home: Path, hop: Hop, runtime: str, tolerated: bool = False) -> Step:
@@ -38,16 +28,16 @@ def check(agent: Agent, home: Path, hop: Hop, runtime: str, tolerated: bool = Fa
     path = ran / verdicts.FILE
     name = f"{hop.kind}:{runtime}:check"
     before = home / hop.source / BY_KIND[hop.source].runtimes[0] if hop.source in BY_KIND else None
-    granted = limits(agent, hop)
+    granted = agent.limits(hop.precision)
 
     def key() -> dict[str, Any]:
         stored = artifacts.manifest(ran)
-        twin = ladder.twin(home, hop, runtime)
         return {
             "ran": None if stored is None else [stored.files, stored.reason],
             "reference": making.files(seen).get("reference.npz", ""),
             "previous": making.files(before) if before else {},
-            "twin": making.files(twin) if twin else {},
+            "twin": making.files(home / hop.acts_as) if hop.acts_as else {},
+            "acted": making.files(ladder.acted(home, hop, runtime)).get(gate.EPISODES, ""),
             "limits": dataclasses.asdict(granted),
             "code": fingerprint.code("pipeline.checks", "pipeline.steps.checking"),
         }
@@ -88,11 +78,11 @@ def _compare(home: Path, hop: Hop, runtime: str, before: Path | None, granted: T
     ran, seen = home / hop.kind / runtime, home / OBSERVATIONS
     about = json.loads((seen / "about.json").read_text(encoding="utf-8"))
     contract = contracts.load(home / hop.kind)
-    twin = ladder.twin(home, hop, runtime)
+    twin = home / hop.acts_as / OUTPUTS
     observations = contracts.read_inputs(contract, seen / "observations.npz")
     if contract["states"]:  # sequences, one after the other
         observations = {name: values.reshape(-1, *values.shape[2:]) for name, values in observations.items()}
-    episodes = (twin or ran) / EPISODES
+    episodes = ladder.acted(home, hop, runtime) / gate.EPISODES
     verdict = checks.compare(
         _arrays(seen / "reference.npz"),
         _arrays(ran / OUTPUTS),
@@ -100,7 +90,7 @@ def _compare(home: Path, hop: Hop, runtime: str, before: Path | None, granted: T
         granted,
         samples=about["samples"],
         episodes=json.loads(episodes.read_text(encoding="utf-8")) if episodes.is_file() else None,
-        twin=_arrays(twin / OUTPUTS) if twin else None,
+        twin=_arrays(twin) if twin.is_file() else None,
         previous=_arrays(before / OUTPUTS) if before and (before / OUTPUTS).is_file() else None,
         inputs=observations,
         draws=_arrays(drawn) if (drawn := seen / "draws.npz").is_file() else None,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import contract as contracts
-from pipeline import fingerprint
+from pipeline import errors, fingerprint, gate
 from pipeline.hops import BY_KIND
 from pipeline.spec import Agent, Hop, Verdict
 from pipeline.steps import checking, ladder, making
@@ -19,9 +19,13 @@ TOOLCHAIN = "pictures"
 
 
 def pictures(agent: Agent, home: Path, hop: Hop) -> Step:
-    """The rungs that were tried -> ``KIND/pictures/``: returns, errors and layers, and ``pictures.json``."""
-    end, seen = home / hop.kind, home / OBSERVATIONS
-    ran = end / hop.runtimes[0]
+    """The rungs that were tried -> ``pictures/``: returns, errors and layers, and ``pictures.json``.
+
+    Drawn also where none is handed on: then most of all one wants to see why.
+
+    :param hop: the end of the ladder
+    """
+    seen = home / OBSERVATIONS
     about = {
         "agent": agent.name,
         "environment": dataclasses.asdict(agent.environment),
@@ -30,47 +34,50 @@ def pictures(agent: Agent, home: Path, hop: Hop) -> Step:
 
     def key() -> dict[str, Any]:
         rungs = {}
+        best = ladder.best(agent, home, hop)
         for kind, found in tried(agent, home, hop):
-            acted = making.files(home / kind / ladder.runtime_of(kind)).get(checking.EPISODES, "")
+            acted = making.files(home / kind / ladder.runtime_of(kind)).get(gate.EPISODES, "")
             layers = making.files(home / kind).get("layers.json", "")
             rungs[kind] = [found.status, found.figures.get("closed_loop", {}), acted, layers]
         inputs = {
-            "source": making.files(end).get(contracts.FILE, ""),
-            "outputs": making.files(ran).get(checking.OUTPUTS, ""),
+            "best": best,
+            "source": making.files(home / best).get(contracts.FILE, ""),
+            "outputs": making.files(home / best / ladder.runtime_of(best)).get(checking.OUTPUTS, ""),
             "observations": making.files(seen),
             "rungs": rungs,
         }
         return making.key_of(agent, TOOLCHAIN, fingerprint.code("pipeline.agents.pictures"), about, **inputs)
 
     def make(staged: Path, log: Path) -> None:
-        chosen = contracts.load(end)["rung"]
+        best = ladder.best(agent, home, hop)
+        if not tried(agent, home, hop):
+            raise errors.NotRun("no rung of the ladder was made")
         rungs = [
             {
                 "rung": BY_KIND[kind].rung,
                 "folder": str(home / kind),
-                "episodes": str(home / kind / ladder.runtime_of(kind) / checking.EPISODES),
+                "episodes": str(home / kind / ladder.runtime_of(kind) / gate.EPISODES),
                 "status": found.status,
-                "chosen": BY_KIND[kind].rung == chosen,
+                "chosen": kind == best and (found.status == "passed" or bool(agent.int8.waiver)),
                 "closed_loop": found.figures.get("closed_loop", {}),
             }
             for kind, found in tried(agent, home, hop)
         ]
-        settings = {**about, "rungs": rungs, "observations": str(seen), "outputs": str(ran)}
-        making.job(
-            agent, TOOLCHAIN, {"do": "draw", "source": str(end), "target": str(staged), "settings": settings}, log
-        )
+        outputs = home / best / ladder.runtime_of(best)
+        settings = {**about, "rungs": rungs, "observations": str(seen), "outputs": str(outputs)}
+        asked = {"do": "draw", "source": str(home / best), "target": str(staged), "settings": settings}
+        making.job(agent, TOOLCHAIN, asked, log)
 
     return making.folder_step(
         agent,
         home,
-        end / FOLDER,
-        f"{hop.kind}:{FOLDER}",
+        home / FOLDER,
+        FOLDER,
         "draw the gate: returns, what the error depends on, what rounding costs in each layer",
-        after=(f"{hop.kind}:{hop.runtimes[0]}:check",),
+        after=tuple(f"{kind}:{ladder.runtime_of(kind)}:check" for kind in hop.rungs),
         needs=(TOOLCHAIN,),
         key=key,
         make=make,
-        source=end,
     )
 
 

@@ -12,7 +12,6 @@ from typing import Any
 from pipeline import contract as contracts
 from pipeline import errors, fingerprint
 from pipeline.hops import BY_KIND, HOPS
-from pipeline.runtimes import RUNTIMES
 from pipeline.spec import Agent, Hop, Verdict
 from pipeline.steps import making, verdicts
 from pipeline.steps.making import Step
@@ -44,7 +43,7 @@ def unneeded(agent: Agent, home: Path, hop: Hop) -> str:
         return f"int8.rungs leaves {hop.rung} out"
     for other in RUNG_HOPS[: RUNG_HOPS.index(hop)] if hop.rung else ():
         found = verdict_of(home, other.kind)
-        if other.rung in agent.int8.rungs and found is not None and found.status == "passed":
+        if other.rung in agent.int8.rungs and found is not None and certain(found):
             return f"{other.kind} keeps the return"
     return ""
 
@@ -55,19 +54,27 @@ def more_unneeded(agent: Agent, home: Path) -> str:
     return "" if "" in reasons else reasons[-1]
 
 
+def certain(verdict: Verdict) -> bool:
+    """Whether a rung passed, and its episodes settled that it keeps the return."""
+    return verdict.status == "passed" and bool(verdict.figures.get("closed_loop", {}).get("settled", True))
+
+
 def chosen(agent: Agent, home: Path, hop: Hop) -> tuple[str, bool]:
     """The kind of the rung that is handed on, and whether only the config's waiver lets it.
+
+    It is the first that passed for certain; where none is certain, the first that passed.
 
     :raises errors.NotRun: no rung could be made
     :raises errors.CheckFailed: none passed, and nothing is waived
     """
     found = {kind: verdict_of(home, kind) for kind in hop.rungs if BY_KIND[kind].rung in agent.int8.rungs}
-    passed = [kind for kind, verdict in found.items() if verdict is not None and verdict.status == "passed"]
+    judged = {kind: verdict for kind, verdict in found.items() if verdict is not None}
+    passed = [kind for kind, verdict in judged.items() if verdict.status == "passed"]
     if passed:
-        return passed[0], False
-    failed = {kind: verdict for kind, verdict in found.items() if verdict is not None and verdict.status == "failed"}
+        return next((kind for kind in passed if certain(judged[kind])), passed[0]), False
+    failed = {kind: verdict for kind, verdict in judged.items() if verdict.status == "failed"}
     if not failed:
-        reasons = [verdict.reason for verdict in found.values() if verdict is not None]
+        reasons = [verdict.reason for verdict in judged.values()]
         raise errors.NotRun(reasons[0] if reasons else "no rung of the ladder was made")
     if agent.int8.waiver:
         return max(failed, key=lambda kind: worth(failed[kind])), True
@@ -77,6 +84,16 @@ def chosen(agent: Agent, home: Path, hop: Hop) -> tuple[str, bool]:
         remedy="Calibrate on more episodes ([calibration]), allow further rungs (int8.rungs), lower int8.return_kept, "
         'or take the best all the same with int8.waiver = "the reason"',
     )
+
+
+def best(agent: Agent, home: Path, hop: Hop) -> str:
+    """The kind of the rung that is handed on; where none is, of the one that keeps most, or else the first."""
+    found = {kind: verdict_of(home, kind) for kind in hop.rungs if BY_KIND[kind].rung in agent.int8.rungs}
+    try:
+        return chosen(agent, home, hop)[0]
+    except (errors.CheckFailed, errors.NotRun):
+        failed = {kind: worth(v) for kind, v in found.items() if v is not None and v.status == "failed"}
+        return max(failed, key=lambda kind: failed[kind]) if failed else hop.rungs[0]
 
 
 def worth(verdict: Verdict) -> float:
@@ -92,7 +109,7 @@ def choose(agent: Agent, home: Path, hop: Hop) -> Step:
 
     def key() -> dict[str, Any]:
         found = {kind: verdict_of(home, kind) for kind in hop.rungs}
-        judged = {kind: [v.status, v.reason] if v else [] for kind, v in found.items()}
+        judged = {kind: [v.status, v.reason, certain(v)] if v else [] for kind, v in found.items()}
         inputs = {"rungs": {kind: making.files(home / kind) for kind in hop.rungs}, "verdicts": judged}
         settings = {"rungs": agent.int8.rungs, "waiver": agent.int8.waiver}
         return making.key_of(agent, hop.toolchain, fingerprint.code("pipeline.steps.ladder"), settings, **inputs)
@@ -128,20 +145,20 @@ def choose(agent: Agent, home: Path, hop: Hop) -> Step:
     )
 
 
-def twin(home: Path, hop: Hop, runtime: str) -> Path | None:
-    """Where the same artifact acted, for a kind or a runtime in which it does not; None where it acts itself."""
-    if hop.precision == "float":
-        return None
-    if hop.rungs:
-        try:
-            rung = contracts.load(home / hop.kind)["rung"]
-        except (OSError, ValueError, KeyError):
-            return None
-        kind = next(other.kind for other in RUNG_HOPS if other.rung == rung)
-        return home / kind / runtime_of(kind)
-    if RUNTIMES[runtime].acts:
-        return None
-    if RUNTIMES[hop.runtimes[0]].acts:
-        return home / hop.kind / hop.runtimes[0]
-    source = BY_KIND[hop.source]
-    return twin(home, source, source.runtimes[0]) or home / source.kind / source.runtimes[0]
+def acted(home: Path, hop: Hop, runtime: str) -> Path:
+    """Where an artifact's episodes are: what only carries a file on does not act again where that file did."""
+    if hop.acts_as:
+        return home / hop.acts_as
+    if not hop.rungs or runtime != hop.runtimes[0]:
+        return home / hop.kind / runtime
+    try:
+        rung = contracts.load(home / hop.kind)["rung"]
+    except (OSError, ValueError, KeyError):
+        return home / hop.kind / runtime
+    kind = next(other.kind for other in RUNG_HOPS if other.rung == rung)
+    return home / kind / runtime_of(kind)
+
+
+def acts(hop: Hop, runtime: str) -> bool:
+    """Whether an artifact acts in a runtime itself."""
+    return hop.precision != "float" and not hop.acts_as and not (hop.rungs and runtime == hop.runtimes[0])

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import artifacts, errors, fingerprint
-from pipeline.settings import Calibration, Observations
-from pipeline.spec import Agent
+from pipeline.settings import Bound, Calibration, Observations
+from pipeline.spec import Agent, Hop
 from pipeline.steps import ladder, making
 from pipeline.steps.making import Step
 
 SOURCE, RECIPE, HUB, OBSERVATIONS, CALIBRATION = "sb3", "recipe", "hub", "observations", "calibration"
+RETURNS = "returns"
 MORE_TIMES = 3
 
 
@@ -137,3 +138,28 @@ def observe(agent: Agent, home: Path, name: str) -> Step:
     place = home / name
     after = (SOURCE, *ladder.before(ladder.RUNG_HOPS[1])) if name == ladder.MORE else (SOURCE,)
     return making.folder_step(agent, home, place, name, says, after=after, needs=("torch",), key=key, make=make)
+
+
+def play(agent: Agent, home: Path, hops: tuple[Hop, ...]) -> Step:
+    """sb3 -> ``returns/``: what the agent and a random policy return in the episodes in which artifacts act.
+
+    :param hops: those that are made; each precision has seeds and a number of episodes
+    """
+    source = home / SOURCE
+    episodes: dict[str, int] = {}
+    for bound in map(agent.limits, {hop.precision for hop in hops}):
+        if isinstance(bound, Bound):
+            episodes[str(bound.seed)] = max(bound.episodes, episodes.get(str(bound.seed), 0))
+    settings = {"environment": dataclasses.asdict(agent.environment), "episodes": episodes}
+
+    def key() -> dict[str, Any]:
+        code = fingerprint.code("pipeline.agents.evaluating")
+        return making.key_of(agent, "torch", code, settings, source=making.files(source))
+
+    def make(staged: Path, log: Path) -> None:
+        job = {"do": "play", "source": str(source), "target": str(staged), "settings": settings}
+        making.job(agent, "torch", job, log)
+
+    says = "let the agent and a random policy act: returns that artifacts are held to"
+    place = home / RETURNS
+    return making.folder_step(agent, home, place, RETURNS, says, after=(SOURCE,), needs=("torch",), key=key, make=make)

@@ -8,14 +8,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts, errors, fingerprint, toolchains
+from pipeline import artifacts, errors, fingerprint, gate, toolchains
 from pipeline.hops import BY_KIND
 from pipeline.runtimes import RUNTIMES
 from pipeline.settings import Bound
 from pipeline.spec import Agent, Hop, Runtime
-from pipeline.steps import checking, ladder, making
+from pipeline.steps import ladder, making
 from pipeline.steps.making import Step
-from pipeline.steps.of_agent import OBSERVATIONS, SOURCE
+from pipeline.steps.of_agent import OBSERVATIONS, RETURNS, SOURCE
 
 
 def checks_of(kind: str) -> tuple[str, ...]:
@@ -88,9 +88,8 @@ def convert(agent: Agent, home: Path, hop: Hop) -> Step:
 def run(agent: Agent, home: Path, hop: Hop, runtime: Runtime) -> Step:
     """artifact × observations -> ``KIND/RUNTIME/``: outputs, and for inexact kinds closed-loop returns."""
     artifact, seen = home / hop.kind, home / OBSERVATIONS
-    acts = runtime.acts and not hop.rungs
-    closed_loop = hop.precision != "float" and bool(agent.environment.id) and acts
-    bound = checking.limits(agent, hop)
+    closed_loop = bool(agent.environment.id) and ladder.acts(hop, runtime.name)
+    bound = agent.limits(hop.precision)
     settings: dict[str, Any] = {"runtime": runtime.name}
     if closed_loop and isinstance(bound, Bound):
         limits = {name: getattr(bound, name) for name in ("episodes", "most", "seed", "return_kept")}
@@ -99,10 +98,13 @@ def run(agent: Agent, home: Path, hop: Hop, runtime: Runtime) -> Step:
     def key() -> dict[str, Any]:
         code = fingerprint.code("pipeline.worker", f"pipeline.runtimes.{runtime.name}")
         if closed_loop:
-            code += fingerprint.code("pipeline.agents.jobs")
+            code += fingerprint.code("pipeline.agents.evaluating")
         locks = {name: toolchains.lock_digest(name) for name in runtime.needs}
         ready = {name: toolchains.ready(name) for name in runtime.needs}
-        inputs = {"source": making.files(artifact), "observations": making.files(seen), "needs": locks, "ready": ready}
+        inputs: dict[str, Any] = {"source": making.files(artifact), "observations": making.files(seen)}
+        inputs |= {"needs": locks, "ready": ready}
+        if closed_loop:
+            inputs["returns"] = making.files(home / RETURNS)
         return making.key_of(agent, runtime.toolchain, code, settings, **inputs)
 
     def make(staged: Path, log: Path) -> None:
@@ -127,7 +129,7 @@ def run(agent: Agent, home: Path, hop: Hop, runtime: Runtime) -> Step:
         artifact / runtime.name,
         f"{hop.kind}:{runtime.name}:run",
         f"run {hop.kind} in {runtime.name} on the observations{' and in closed loop' if closed_loop else ''}",
-        after=(f"{hop.kind}:convert",),
+        after=(f"{hop.kind}:convert",) + ((RETURNS,) if closed_loop else ()),
         needs=(runtime.toolchain, *runtime.needs) + (("torch",) if closed_loop else ()),
         key=key,
         make=make,
@@ -145,7 +147,7 @@ def _evaluate(agent: Agent, home: Path, job: dict[str, Any], settings: dict[str,
         "source": str(home / SOURCE),
         "target": str(staged),
         "command": [*command, str(described)],
-        "settings": settings,
+        "settings": {**settings, "returns": str(home / RETURNS / gate.PLAYED)},
     }
     making.job(agent, "torch", asked, log)
     described.unlink()
