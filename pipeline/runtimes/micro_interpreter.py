@@ -94,7 +94,8 @@ def _plenty(content: bytes) -> int:
     from ai_edge_litert import schema_py_generated as schema
 
     graph = schema.Model.GetRootAs(content, 0).Subgraphs(0)
-    sizes = [math.prod(map(int, graph.Tensors(i).ShapeAsNumpy())) for i in range(graph.TensorsLength())]
+    tensors = map(graph.Tensors, range(graph.TensorsLength()))
+    sizes = [math.prod(tensor.Shape(axis) for axis in range(tensor.ShapeLength())) for tensor in tensors]
     needed = 8 * sum(sizes) + 4096 * (len(sizes) + len(told["operators"])) + (1 << 16)
     return needed // ALIGNMENT * ALIGNMENT
 
