@@ -1,4 +1,4 @@
-"""Verdicts drawn for a reader: progress while a run goes on, and agents × kinds at its end."""
+"""A run told in lines while it goes on, and at its end its verdicts as a table of agents × kinds."""
 
 from __future__ import annotations
 
@@ -24,16 +24,19 @@ LEGEND = (
 MARKS = {"passed": "✓", "failed": "✗", "waived": "!", "not_run": "–", "missing": "·"}
 
 
-class Screen:
-    """Progress: on a terminal the last line shows what runs now and for how long; elsewhere a line is added for
-    every step that ended, and one when nothing has ended for a while.
-    """
+def line(name: str, word: str, seconds: float) -> str:
+    """What is said of a step that ended."""
+    return f"{seconds:7.1f} s  {word:6}  {name}"
+
+
+class Lines:
+    """A line for every step that ended, and one when nothing has ended for a while."""
 
     QUIET = 15.0
+    live = False
 
     def __init__(self, out: Any) -> None:
         self.out = out
-        self.live = hasattr(out, "isatty") and out.isatty()
         self.running: dict[str, float] = {}
         self.spoken = time.monotonic()
         self.lock = threading.Lock()
@@ -47,18 +50,21 @@ class Screen:
                 self.thread = threading.Thread(target=self._watch, daemon=True)
                 self.thread.start()
 
+    def skip(self, name: str) -> None:
+        """A step that there was nothing to do for."""
+        with self.lock:
+            self.running.pop(name, None)
+
     def end(self, name: str, word: str, seconds: float, text: str = "") -> None:
         with self.lock:
             self.running.pop(name, None)
-            self._write(f"{seconds:7.1f} s  {word:6}  {name}\n" + (f"{text}\n" if text else ""))
+            self._write(f"{line(name, word, seconds)}\n" + (f"{text}\n" if text else ""))
 
     def close(self) -> None:
         self.closed.set()
-        with self.lock:
-            self._write("")
 
     def _write(self, text: str) -> None:
-        self.out.write(("\r\033[K" if self.live else "") + text)
+        self.out.write(text)
         self.out.flush()
         self.spoken = time.monotonic()
 
@@ -66,10 +72,8 @@ class Screen:
         while not self.closed.wait(0.2):
             with self.lock:
                 now = time.monotonic()
-                shown = ", ".join(f"{name} {now - since:.0f} s" for name, since in self.running.items())
-                if self.live:
-                    self._write(f"        ▸ {shown}"[:150])
-                elif shown and now - self.spoken > self.QUIET:
+                if self.running and now - self.spoken > self.QUIET:
+                    shown = ", ".join(f"{name} {now - since:.0f} s" for name, since in self.running.items())
                     self._write(f"           running: {shown}\n")
 
 

@@ -1,18 +1,20 @@
-"""How doit's run is shown: a line as each step ends, then the table; and the lock that a run holds."""
+"""How doit's run is shown: a view or lines while it goes on, then the table; and the lock that a run holds."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts, errors, report, survey
+from pipeline import artifacts, errors, live, report, survey
+from pipeline.hops import BY_KIND
 from pipeline.spec import Agent
-from pipeline.steps import documented
+from pipeline.steps import documented, ladder
 
-PASSED_THROUGH = 2  # doit's verbosity of a task whose own output is the progress
+CAPTURED = 0  # doit's verbosity of a task whose output is kept until it ended
 
 
 class Reporter:
@@ -30,7 +32,8 @@ class Reporter:
 
     def __init__(self, outstream: Any, options: dict[str, Any]) -> None:
         self.out = outstream
-        self.screen = report.Screen(outstream)
+        self.screen: report.Lines | live.View = report.Lines(outstream)
+        self.counting = threading.Lock()  # steps start in doit's threads
         self.started: dict[str, float] = {}
         self.spent: dict[str, float] = {}
         self.selected: set[str] = set()
@@ -60,15 +63,43 @@ class Reporter:
                 waiting += tasks[name].task_dep
         self.selected = {name.partition(":")[0] for name in seen}
         self.kinds = {name.split(":")[1] for name in seen if ":" in name}
+        if live.on_terminal(self.out):
+            self.screen = live.View(self.out, self._progress(tasks, seen))
         if documented.DOCUMENTED in self.kinds:
             self.out.write("baseline=yes: SB3's own load executes what the pickles of the archives hold\n")
 
+    def _progress(self, tasks: dict[str, Any], seen: set[str]) -> live.Progress:
+        """All steps of the run, for the view."""
+        known = [agent.name for agent in self.agents] + self.refused
+        steps = [name for name in seen if tasks[name].actions]
+        agents = [name for name in known if name in self.selected]
+        return live.Progress(steps, agents, self._finding)
+
+    def _finding(self, name: str, row: str) -> str:
+        """What the view says of an agent's kind that is done, or of what stands before its hops."""
+        agent = self._agent(name)
+        if agent is not None and row in BY_KIND:
+            found = report.cell_of_run(agent, self.root, BY_KIND[row], set(self.failed), self.blocked)
+            return found or "done"
+        steps = [step.partition(":")[2] for step in self.failed if step.partition(":")[0] == name]
+        failed = [step for step in steps if step.partition(":")[0] == row or ":" not in step]
+        return f"{report.MARKS['failed']} {failed[0]}".strip() if failed else report.MARKS["passed"]
+
+    def _agent(self, name: str) -> Agent | None:
+        return next((agent for agent in self.agents if agent.name == name), None)
+
     def execute_task(self, task: Any) -> None:
-        if task.actions:
+        if not task.actions:
+            return
+        with self.counting:
             self.ran += 1
             self.started[task.name] = time.monotonic()
-            if task.verbosity != PASSED_THROUGH:
-                self.screen.start(task.name)
+        if self.alone or not (task.meta or {}).get("agent"):
+            self.screen.close()  # a program has the terminal for itself
+            return
+        if self.screen.live:
+            task.verbosity = CAPTURED
+        self.screen.start(task.name)
 
     def add_success(self, task: Any) -> None:
         self._end(task, "done")
@@ -76,24 +107,46 @@ class Reporter:
     def add_failure(self, task: Any, fail_info: Any) -> None:
         if type(fail_info).__name__ == "UnmetDependency":
             self.blocked.add(task.name)
+            self.screen.skip(task.name)
             return
         self.failed[task.name] = fail_info.get_msg() if fail_info.traceback else fail_info.message
         self._end(task, "FAILED", self.failed[task.name])
 
+    def skip_uptodate(self, task: Any) -> None:
+        self.screen.skip(task.name)
+
     def _end(self, task: Any, word: str, text: str = "") -> None:
-        begun = self.started.pop(task.name, None)
+        with self.counting:
+            begun = self.started.pop(task.name, None)
         if self.alone:
             self.out.write(f"{text}\n" if text else "")
-        elif begun is not None:
+        elif begun is None:
+            self.screen.skip(task.name)
+        else:
             seconds = time.monotonic() - begun
             agent = task.name.partition(":")[0]
             self.spent[agent] = self.spent.get(agent, 0.0) + seconds
-            self.screen.end(task.name, word, seconds, text)
+            if word == "done" and self._unneeded(task.name):
+                self.screen.skip(task.name)
+            else:
+                said = "".join(action.out or "" for action in task.actions) if task.verbosity == CAPTURED else ""
+                self.screen.end(task.name, word, seconds, f"{said}{text}".strip())
+
+    def _unneeded(self, name: str) -> bool:
+        """Whether a step is of a rung of the ladder, or of what only rungs use, that an earlier one has spared."""
+        first, _, step = name.partition(":")
+        agent, kind = self._agent(first), step.partition(":")[0]
+        if agent is None:
+            return False
+        if kind == ladder.MORE:
+            return bool(ladder.more_unneeded(agent, self.root / first))
+        hop = BY_KIND.get(kind)
+        return hop is not None and bool(hop.rung) and bool(ladder.unneeded(agent, self.root / first, hop))
 
     def complete_run(self) -> None:
+        self.screen.close()
         if self.alone:
             return
-        self.screen.close()
         shown = [agent for agent in self.agents if agent.name in self.selected]
         refused = [name for name in self.refused if name in self.selected]
         if self.survey and shown:
@@ -106,12 +159,14 @@ class Reporter:
         self.lock.__exit__(None, None, None)
 
     def runtime_error(self, msg: str) -> None:
+        self.screen.close()
         self.out.write(f"{msg}\n")
 
     def cleanup_error(self, exception: Any) -> None:
+        self.screen.close()
         self.out.write(f"{exception.get_msg()}\n")
 
     def get_status(self, task: Any) -> None:
         """Nothing is said while a step is found fresh or not."""
 
-    skip_uptodate = skip_ignore = teardown_task = get_status
+    skip_ignore = teardown_task = get_status

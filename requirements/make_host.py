@@ -30,7 +30,7 @@ def main(place: Path) -> None:
         python = str(place / "bin" / "python")
         run(sys.executable, "-m", "venv", str(place))
         run(python, "-m", "pip", "install", "-qq", "--require-hashes", "-r", str(LOCK))
-        run(python, "-c", "import doit, msgspec, numpy, uv")
+        run(python, "-c", "import doit, msgspec, numpy, rich, uv")
         partial = copy.with_suffix(".partial")
         shutil.copyfile(LOCK, partial)
         partial.replace(copy)

@@ -25,10 +25,10 @@ FLOORS = (
     ("checks", "worker"),
     ("processes",),
     ("steps",),
-    ("report", "survey", "reporter", "tasks"),
+    ("report", "survey", "live", "reporter", "tasks"),
 )
 HEAVY = {"torch", "tensorflow", "onnx", "onnx_tf", "tensorflowjs", "stable_baselines3", "gymnasium", "numpy"}
-HEAVY |= {"onnxruntime", "ai_edge_litert", "tflite_micro", "safetensors", "sb3_contrib", "jax", "matplotlib"}
+HEAVY |= {"onnxruntime", "ai_edge_litert", "tflite_micro", "safetensors", "sb3_contrib", "jax", "matplotlib", "rich"}
 
 
 def name_of(path: Path) -> str:

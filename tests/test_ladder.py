@@ -158,6 +158,8 @@ def test_int8_that_fails_falls_to_what_passes_and_nothing_fails(down: Any) -> No
     back = down('action = 1.0\nrungs = ["int8", "int16x8"]')
     assert back.code == 0
     assert json.loads((down.home / "tflite_quantized" / "policy.json").read_text())["rung"] == "int8"
+    told = {name.split(":")[1] for name in back.done}
+    assert "tflite_quantized" in told and not {"tflite_int16x8", "calibration_more"} & told, "no line tells of no work"
     assert not (down.home / "tflite_int16x8" / "policy.tflite").exists(), "what is not needed is not kept"
 
 

@@ -1,11 +1,9 @@
-"""The table fits its terminal, and progress is a line that is redrawn or lines that are added."""
+"""The table fits its terminal, and where there is none progress is lines that are added."""
 
 from __future__ import annotations
 
 import io
 import os
-import pty
-import re
 import subprocess
 import time
 from pathlib import Path
@@ -14,7 +12,7 @@ import pytest
 
 from pipeline import report
 from pipeline.spec import Verdict
-from running import ROOT, Built
+from running import ROOT
 
 ROWS = [["", "onnx", "tflite_int8"], ["cartpole", "✓ 512/512", "✗ 12%"]]
 
@@ -46,34 +44,16 @@ def test_figure_is_what_the_verdict_decided_by(figures: dict, wanted: str) -> No
 
 
 def test_lines_are_added_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report.Screen, "QUIET", 0.3)
+    monkeypatch.setattr(report.Lines, "QUIET", 0.3)
     out = io.StringIO()
-    screen = report.Screen(out)
-    screen.start("a:onnx:convert")
+    lines = report.Lines(out)
+    lines.start("a:onnx:convert")
     time.sleep(0.8)
-    screen.end("a:onnx:convert", "FAILED", 0.8, "why")
-    screen.close()
+    lines.end("a:onnx:convert", "FAILED", 0.8, "why")
+    lines.close()
     assert "running: a:onnx:convert 0 s\n" in out.getvalue()
     assert "    0.8 s  FAILED  a:onnx:convert\nwhy\n" in out.getvalue()
     assert "\033" not in out.getvalue()
-
-
-def test_terminal_shows_what_runs_now(tiny_agents: Built, tmp_path: Path) -> None:
-    (tmp_path / "one.toml").write_text(f'zip = "{tiny_agents.configs}/dqn.zip"\ntargets = ["weights"]\n')
-    leader, follower = pty.openpty()
-    command = [str(ROOT / "doit"), f"configs={tmp_path}", f"artifacts={tmp_path}/artifacts"]
-    process = subprocess.Popen(command, stdout=follower, stderr=follower)
-    os.close(follower)
-    said = b""
-    while True:
-        try:
-            said += os.read(leader, 4096)
-        except OSError:  # the other end is closed
-            break
-    process.wait()
-    os.close(leader)
-    assert process.returncode == 0
-    assert re.search(r"\r\033\[K +▸ one:sb3 \d+ s", said.decode())
 
 
 def test_plain_doit_in_the_activated_environment_does_the_same() -> None:
