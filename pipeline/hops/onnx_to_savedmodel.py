@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import errors
+from pipeline.hops import savedmodel_canonical
 
 FOLDER = "saved_model"
 
@@ -40,6 +41,7 @@ def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict
         operators = ", ".join(sorted({node.op_type for node in model.graph.node}))
         line = str(error).strip().splitlines()[-1].strip()
         raise errors.ConverterFailed(f"onnx-tf: {line} The graph has {operators}", file=path) from None
+    savedmodel_canonical.rewrite(target / FOLDER)
     contract["files"] = [FOLDER]
     contract["signature"] = "serving_default"
     contract["tensorflow"] = tf.__version__
