@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator
 
-from pipeline import tasks
+from pipeline import tasks, told
 from pipeline.reporter import Reporter
 from pipeline.tasks import Task
 
 tasks.stop_on_signals()
-CONFIGS, ARTIFACTS = tasks.settings()
-BASELINE = tasks.baseline()
+told.limit_memory()
+CONFIGS, ARTIFACTS = told.settings()
+BASELINE = told.baseline()
 AGENTS, REFUSED = tasks.load(CONFIGS, ARTIFACTS)
 Reporter.root, Reporter.agents, Reporter.refused = ARTIFACTS, AGENTS, [name for name, _ in REFUSED]
-Reporter.survey = bool(tasks.surveyed())
+Reporter.survey = bool(told.surveyed())
 
 DOIT_CONFIG = {
     "default_tasks": [agent.name for agent in AGENTS] + [task["basename"] for task in tasks.for_refused(REFUSED)],

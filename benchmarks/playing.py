@@ -5,11 +5,13 @@ The seeds are none of those that an agent was calibrated, checked or judged on w
 
 from __future__ import annotations
 
+import json
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import contract as contracts
-from pipeline import errors, gate, worker
+from pipeline import deciding, errors, gate, toolchains
 from pipeline.agents import environments, jobs, rollouts
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ def play(job: Job) -> dict[str, Any]:
     """Returns of the source, of every method's artifact, and of the random policy.
 
     :param job: ``home``, the agent's artifacts; ``environment``; ``episodes``, ``most`` and ``return_kept`` as
-        :class:`pipeline.settings.Bound` has them; ``methods``, by name the command of a process that answers;
+        :class:`pipeline.settings.Bound` has them; ``methods``, by name the file of the job that answers;
         ``fully``, methods that act in ``most`` episodes whatever the first of them say
     :return: by method what :mod:`pipeline.gate` takes: ``returns`` of "source", "artifact" and "random", and
         ``reward_threshold``
@@ -65,8 +67,11 @@ def play(job: Job) -> dict[str, Any]:
         return held
 
     found = {}
-    for method, command in job["methods"].items():
-        with worker._deciding(command, dtypes) as answer:  # as the gate itself lets an artifact act
+    for method, path in job["methods"].items():
+        command = [toolchains.python("device"), "-m", "pipeline.worker", path]
+        address = json.loads(Path(path).read_text(encoding="utf-8"))["socket"]
+        # as the gate itself lets an artifact act
+        with subprocess.Popen(command, env=toolchains.environment()), deciding.asking(address, dtypes) as answer:
             first = job["most"] if method in job["fully"] else job["episodes"]
             found[method] = {"returns": settled(answer, first), "reward_threshold": threshold}
     return found

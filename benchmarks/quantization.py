@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmarks import measuring, quantization_page, rivals
 from benchmarks.measuring import Goal, Job
-from pipeline import checks, config, folder, spec, toolchains
+from pipeline import checks, config, folder, spec
 from pipeline import contract as contracts
 from pipeline.hops import KINDS, edgetpu_lint, edgetpu_memory
 from pipeline.settings import Ladder
@@ -102,9 +102,10 @@ def measure(jobs: list[Job], work: Path) -> dict[str, dict[str, Job]]:
         places = {name: place(job, name) for name in METHODS if not reasons[name]}
         runs = {name: run_of(job, name, artifact) for name, artifact in places.items()}
         asked += [{"name": f"{job['name']} {name}", **run} for name, run in runs.items()]
-        commands = {name: command_of(run) for name, run in runs.items()}
-        acting.append({**job, "methods": commands, "fully": [OURS], **episodes()})
-    measuring.inside("device", "pipeline.worker:run", asked)
+        acting.append(
+            {**job, "methods": {name: decider(run) for name, run in runs.items()}, "fully": [OURS], **episodes()}
+        )
+    measuring.inside("device", "pipeline.doing:run", asked)
     acting.sort(key=lambda job: -job["steps"])  # the longest first, so that no core waits for one agent in the end
     played = measuring.inside("torch", "benchmarks.playing:play", acting)
     for job, returns in zip(acting, played, strict=True):
@@ -124,7 +125,7 @@ def place(job: Job, method: str) -> Path:
 
 
 def run_of(job: Job, method: str, artifact: Path) -> Job:
-    """The job of :mod:`pipeline.worker` that runs an artifact in LiteRT."""
+    """The job of :mod:`pipeline.doing` that runs an artifact in LiteRT."""
     target = Path(job["answers"]) / method
     target.mkdir(parents=True)
     seen = Path(job["home"]) / "observations" / "observations.npz"
@@ -132,11 +133,12 @@ def run_of(job: Job, method: str, artifact: Path) -> Job:
     return {**{key: str(value) for key, value in found.items()}, "needs": {}}
 
 
-def command_of(run: Job) -> list[str]:
-    """The process in which an artifact answers."""
+def decider(run: Job) -> str:
+    """The file of the job in which an artifact answers."""
     path = Path(run["target"]) / "decide.json"
-    path.write_text(json.dumps(run), encoding="utf-8")
-    return [toolchains.python("device"), "-m", "pipeline.worker", "--decide", str(path)]
+    files = {name: f"{run['target']}/{name}" for name in ("log", "result", "socket")}
+    path.write_text(json.dumps({"do": "decide", **run, **files}), encoding="utf-8")
+    return str(path)
 
 
 def figures(job: Job, method: str, told: Job) -> Job:

@@ -208,6 +208,10 @@ class JobTimedOut(SlipwayError):
     remedy = "Raise `timeout` in the config if the work is really that large"
 
 
+class MemoryExceeded(SlipwayError):
+    remedy = "Give a job more, in GiB: ./doit memory=4, and fewer at once where there is no more: -n 1"
+
+
 class OutputsUnfit(SlipwayError):
     remedy = "The artifact does not hold to its contract: rebuild it, or report the hop"
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from doit.exceptions import TaskError, TaskFailed
 
-from pipeline import config, errors, folder, processes, steps, toolchains
+from pipeline import config, errors, folder, processes, steps, told, toolchains
 from pipeline.hops import HOPS, KINDS, wanted
 from pipeline.spec import Agent
 from pipeline.steps import documented
@@ -44,9 +44,9 @@ def guarded(act: Callable[[], None]) -> Callable[[], TaskFailed | None]:
 
 def load(configs: Path, artifacts: Path) -> tuple[list[Agent], list[tuple[str, errors.SlipwayError]]]:
     """The agents of ``folder=``, or else of the configs; and the configs that are refused, each with its error."""
-    if surveyed():
+    if told.surveyed():
         try:
-            return folder.scan(ROOT / Path(surveyed()).expanduser(), artifacts, RESERVED), []
+            return folder.scan(ROOT / Path(told.surveyed()).expanduser(), artifacts, RESERVED), []
         except errors.SlipwayError as error:
             sys.exit(str(error))
     agents: list[Agent] = []
@@ -191,25 +191,6 @@ def program(doc: str, calls: list[list[str]], after: tuple[str, ...]) -> Task:
     }
 
 
-def surveyed() -> str:
-    """The folder whose archives are built instead of the configs: ``./doit folder=…``; "" where there is none."""
-    from doit import get_var
-
-    found: str = get_var("folder", "")
-    return found
-
-
-def baseline() -> bool:
-    """Whether the folder's table compares with SB3's own export guide: ``./doit folder=… baseline=yes``."""
-    from doit import get_var
-
-    asked = get_var("baseline", "no")
-    if asked not in ("yes", "no") or (asked == "yes" and not surveyed()):
-        what, remedy = "baseline is yes or no, and goes with folder", "Run ./doit folder=PATH baseline=yes"
-        sys.exit(str(errors.ConfigWrongValue(what, found=asked, remedy=remedy)))
-    return bool(asked == "yes")
-
-
 def about_files(doc: str, act: Callable[[list[str]], bool]) -> Task:
     """A task about the files that it is given, and no agent: what it prints is all that a run shows.
 
@@ -267,15 +248,6 @@ def draft(arguments: list[str], configs: Path) -> bool:
     config.load(target, KINDS, RESERVED)
     print(f"{os.path.relpath(target)} is written. Read its comments, then: ./doit {name}")
     return True
-
-
-def settings() -> tuple[Path, Path]:
-    """Folders of the configs and of the artifacts: ``./doit configs=… artifacts=…``, relative to this clone."""
-    from doit import get_var
-
-    chosen = (get_var("configs", "configs"), get_var("artifacts", "artifacts"))
-    found = [ROOT / folder for folder in chosen]
-    return found[0], found[1]
 
 
 def stop_on_signals() -> None:

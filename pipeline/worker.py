@@ -1,158 +1,33 @@
 """The only entry inside a toolchain: one job, from a JSON file, in a fresh process or a fork of a warm one.
 
-    python -m pipeline.worker JOB              do one job
-    python -m pipeline.worker --warm IMPORT …  import, then fork a child for every job named on standard input
-    python -m pipeline.worker --decide JOB     load an artifact, then answer observations over the standard pipes
+    python -m pipeline.worker JOB                          do one job
+    python -m pipeline.worker --warm REHEARSAL IMPORT ...  import, rehearse, then fork a child for every job
 
-A job names what to ``do`` and the folders and settings for it. Its result, at the path it names, is ``{}`` or
-an error of :mod:`pipeline.errors`. A warm process answers each job with two lines of JSON: the child's pid,
-then how it ended. The child has only imported what the warm process had, so no job can leak into the next.
+A warm process reads a job's path from each line of standard input and answers in lines of JSON:
+
+    {"ready": true}                                        once, when it has imported
+    {"job": PATH, "pid": 123}                              a child has begun
+    {"job": PATH, "exit": 0, "peak_kib": 1, "cpu": 0.5}    it has ended; peak resident memory, seconds of CPU
+
+Any number of children run at once; after the end of its input it waits for them. A child has only imported and
+rehearsed what the warm process had, which itself does no job, so no job can leak into the next. What a job did is in
+the file that it names as ``result``: ``{}``, or an error of :mod:`pipeline.errors`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import io
 import json
 import os
+import select
 import shutil
-import subprocess
+import signal
 import sys
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import Any
 
-from pipeline import contract as contracts
 from pipeline import errors
-
-if TYPE_CHECKING:
-    import numpy as np
-
-
-def convert(job: dict[str, Any]) -> None:
-    """Run a hop: ``source`` -> ``target``, and write the target's contract."""
-    source, target = Path(job["source"]), Path(job["target"])
-    contract = contracts.load(source)
-    contract["kind"] = job["kind"]
-    contract["tools"] = {**contract.get("tools", {}), **job["tools"]}
-    if job["golden"]:
-        contract["golden"] = json.loads(Path(job["golden"]).read_text(encoding="utf-8"))["golden"]
-    hop = importlib.import_module(f"pipeline.hops.{job['module']}")
-    hop.convert(source, target, contract, job["settings"])
-    contracts.dump(contract, target)
-
-
-def run(job: dict[str, Any]) -> None:
-    """Run an artifact on stored observations -> ``outputs.npz``; ``figures.json`` if its runtime measures any."""
-    import numpy as np
-
-    artifact = Path(job["source"])
-    contract = contracts.load(artifact)
-    answer = _load(job, contract)
-    observations = contracts.read_inputs(contract, Path(job["observations"]))
-    if contract["states"]:
-        outputs, _ = contracts.follow(contract, lambda given: contracts.decide(contract, answer, given), observations)
-    else:
-        outputs = contracts.decide(contract, answer, observations)
-    np.savez(Path(job["target"]) / "outputs.npz", **outputs)  # type: ignore[arg-type]
-    if figures := getattr(answer, "figures", None):
-        (Path(job["target"]) / "figures.json").write_text(json.dumps(figures, sort_keys=True), encoding="utf-8")
-
-
-def of_agent(job: dict[str, Any]) -> None:
-    """A job of :mod:`pipeline.agents`: (``source``,) ``target`` and ``settings`` go to its function.
-
-    It is named and not imported, so that the code of one job is not in the fingerprint of another.
-    """
-    module, _, function = AGENT_JOBS[job["do"]].partition(":")
-    folders = [Path(job[name]) for name in ("source", "target") if name in job]
-    getattr(importlib.import_module(f"pipeline.agents.{module}"), function)(*folders, job["settings"])
-
-
-def evaluate(job: dict[str, Any]) -> None:
-    """Closed-loop episodes; the artifact answers from a process of its own toolchain."""
-    evaluating = importlib.import_module("pipeline.agents.evaluating")
-    contract = contracts.load(Path(job["source"]))
-    with _deciding(job["command"], {entry["name"]: entry["dtype"] for entry in contract["takes"]}) as answer:
-        evaluating.evaluate(Path(job["source"]), Path(job["target"]), answer, job["settings"])
-
-
-AGENT_JOBS = {
-    "fetch": "hub:fetch",
-    "read": "jobs:read",
-    "train": "training:train",
-    "observe": "observing:observe",
-    "play": "evaluating:play",
-    "document": "documented:export",
-    "document_answer": "documented:answer",
-    "draw": "pictures:draw",
-}
-JOBS = {"convert": convert, "run": run, "evaluate": evaluate, **dict.fromkeys(AGENT_JOBS, of_agent)}
-
-
-def _load(job: dict[str, Any], contract: dict[str, Any]) -> contracts.Run:
-    runtime = importlib.import_module(f"pipeline.runtimes.{job['runtime']}")
-    answer: contracts.Run = runtime.load(Path(job["source"]), contract, job["needs"])
-    return answer
-
-
-@contextlib.contextmanager
-def _deciding(command: list[str], dtypes: dict[str, str]) -> Iterator[Any]:
-    """A process that answers inputs [batch, ...] by name with outputs by name.
-
-    :param dtypes: in which the artifact takes its inputs
-    """
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdin is not None and process.stdout is not None
-        answers, questions = process.stdout, process.stdin
-
-        def answer(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-            try:
-                _send(questions, {name: values.astype(dtypes[name]) for name, values in inputs.items()})
-                return _receive(answers)
-            except (OSError, EOFError):
-                raise errors.ConverterFailed("the artifact's process ended in the middle of an episode") from None
-
-        yield answer
-        questions.close()
-
-
-def decide(job: dict[str, Any]) -> None:
-    """The other side of :func:`_deciding`."""
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a runtime prints must not end up between the answers
-    contract = contracts.load(Path(job["source"]))
-    run = _load(job, contract)
-    needed = contracts.acting(contract)
-    while True:
-        try:
-            inputs = _receive(sys.stdin.buffer)
-        except EOFError:
-            return
-        outputs = contracts.decide(contract, run, inputs)
-        _send(answers, {name: outputs[name] for name in needed})
-
-
-def _send(pipe: IO[bytes], arrays: dict[str, np.ndarray]) -> None:
-    """Eight bytes of length, then the arrays in numpy's file format."""
-    import numpy as np
-
-    held = io.BytesIO()
-    np.savez(held, **arrays)  # type: ignore[arg-type]
-    pipe.write(len(held.getvalue()).to_bytes(8, "little") + held.getvalue())
-    pipe.flush()
-
-
-def _receive(pipe: IO[bytes]) -> dict[str, np.ndarray]:
-    import numpy as np
-
-    length = int.from_bytes(pipe.read(8), "little")
-    if not length:
-        raise EOFError
-    with np.load(io.BytesIO(pipe.read(length)), allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
 
 
 def execute(path: Path) -> int:
@@ -164,7 +39,7 @@ def execute(path: Path) -> int:
     result: dict[str, str] = {}
     sys.path[:0] = job.get("import_from", [])
     try:
-        JOBS[job["do"]](job)
+        importlib.import_module("pipeline.doing").JOBS[job["do"]](job)
     except errors.SlipwayError as error:
         result = error.to_json()
     except OSError as error:
@@ -200,33 +75,69 @@ def _from_os(error: OSError) -> errors.SlipwayError:
     return errors.ConverterFailed(f"{type(error).__name__}: {error.strerror or error}", file=error.filename or "")
 
 
-def warm(imports: list[str]) -> None:
-    """Import, then fork a child for every line of standard input, one after the other."""
+def warm(rehearsal: str, imports: list[str]) -> None:
+    """Import, rehearse, and fork; see the head of this module."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for name in imports:
         importlib.import_module(name)
+    if rehearsal:
+        module, _, function = rehearsal.partition(":")
+        getattr(importlib.import_module(module), function)()
     print(json.dumps({"ready": True}), file=answers, flush=True)
-    while line := sys.stdin.readline():
-        child = os.fork()
-        if not child:
-            _die_with_parent()
-            code = 1
-            try:
-                code = execute(Path(line.strip()))
-            finally:  # whatever happens, a full disk under the log included: a fork must not go on as its parent
-                os._exit(code)
-        print(json.dumps({"pid": child}), file=answers, flush=True)
-        _, status, usage = os.wait4(child, 0)
-        ended = {"exit": os.waitstatus_to_exitcode(status), "peak_kib": usage.ru_maxrss}
-        print(json.dumps(ended), file=answers, flush=True)
+    ended, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake)
+    children: dict[int, str] = {}
+    asked, more = b"", True
+    while more or children:
+        ready, _, _ = select.select([0, ended] if more else [ended], [], [])
+        if ended in ready:
+            os.read(ended, 4096)
+            for told in _reaped(children):
+                print(json.dumps(told), file=answers, flush=True)
+        if 0 in ready:
+            read = os.read(0, 65536)
+            more = bool(read)
+            *lines, asked = (asked + read).split(b"\n")
+            for line in lines:
+                pid = _fork(line.decode())
+                children[pid] = line.decode()
+                print(json.dumps({"job": line.decode(), "pid": pid}), file=answers, flush=True)
+
+
+def _reaped(children: dict[int, str]) -> list[dict[str, Any]]:
+    """What is to be told of the children that have ended."""
+    found = []
+    while children:
+        pid, status, usage = os.wait4(-1, os.WNOHANG)
+        if not pid:
+            break
+        figures = {"peak_kib": usage.ru_maxrss, "cpu": round(usage.ru_utime + usage.ru_stime, 3)}
+        found.append({"job": children.pop(pid), "exit": os.waitstatus_to_exitcode(status), **figures})
+    return found
+
+
+def _fork(path: str) -> int:
+    """The pid of a child that does the job."""
+    child = os.fork()
+    if child:
+        return child
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _die_with_parent()
+    code = 1
+    try:
+        code = execute(Path(path))
+    finally:  # whatever happens, a full disk under the log included: a fork must not go on as its parent
+        os._exit(code)
 
 
 def _die_with_parent() -> None:
     """On Linux, ask for SIGKILL when the parent dies, so that a killed run leaves no stray process."""
     if sys.platform == "linux":
         import ctypes
-        import signal
 
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
@@ -234,10 +145,7 @@ def _die_with_parent() -> None:
 def main(arguments: list[str]) -> int:
     _die_with_parent()
     if arguments[0] == "--warm":
-        warm(arguments[1:])
-        return 0
-    if arguments[0] == "--decide":
-        decide(json.loads(Path(arguments[1]).read_text(encoding="utf-8")))
+        warm(arguments[1], arguments[2:])
         return 0
     return execute(Path(arguments[0]))
 

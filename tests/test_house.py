@@ -22,8 +22,9 @@ FLOORS = (
     ("settings", "spec", "errors", "contract", "gate", "fingerprint", "surroundings"),
     ("config", "folder", "artifacts", "toolchains", "hops", "runtimes"),
     ("agents", "hops.", "runtimes."),
-    ("checks", "worker"),
-    ("processes",),
+    ("checks", "deciding"),
+    ("doing", "worker"),
+    ("processes", "told"),
     ("steps",),
     ("report", "survey", "live", "reporter", "tasks"),
 )
@@ -74,12 +75,12 @@ def test_hops_and_runtimes_import_neither_each_other_nor_checks(module: str) -> 
 
 def test_only_tasks_and_reporter_know_doit() -> None:
     knowing = {m for m, path in MODULES.items() if re.search(r"^\s*(from|import) doit\b", path.read_text(), re.M)}
-    assert knowing == {"tasks"}
+    assert knowing == {"tasks", "told"}
 
 
-def test_only_the_worker_calls_convert() -> None:
+def test_only_jobs_call_convert() -> None:
     calling = {m for m, path in MODULES.items() if re.search(r"\bhop\.convert\(", path.read_text())}
-    assert calling == {"worker"}
+    assert calling == {"doing"}
 
 
 def test_dodo_is_short() -> None:
@@ -136,7 +137,9 @@ def test_listing_imports_no_framework(arguments: str) -> None:
 
 
 def test_modules_for_toolchains_import_with_the_standard_library_alone() -> None:
-    names = [f"pipeline.{m}" for m in MODULES if m.startswith(("hops", "runtimes", "agents")) or m == "worker"]
+    names = [
+        f"pipeline.{m}" for m in MODULES if m.startswith(("hops", "runtimes", "agents")) or m in ("doing", "worker")
+    ]
     # Subclasses of torch's and gymnasium's classes, which are imported inside functions only; the files for users.
     subclassing = ("activations", "exported", "features", "modules", "stacking")
     own = {

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import drawing
 from drawing import Drawn
 from families import ALGORITHMS
-from pipeline import steps, worker
+from pipeline import doing, steps
 from pipeline.settings import Calibration, Float16Bound, Ladder, Observations
 from pipeline.spec import Agent
 from pipeline.steps import making, verdicts
@@ -34,7 +34,7 @@ def jobs_in_this_process() -> Any:
 
     def here(agent: Agent, toolchain: str, job: dict[str, Any], log: Path) -> None:
         if toolchain in ("torch", "device"):
-            worker.JOBS[job["do"]](job)
+            doing.JOBS[job["do"]](job)
         else:
             elsewhere(agent, toolchain, job, log)
 

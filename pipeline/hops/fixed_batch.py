@@ -21,7 +21,7 @@ def converter(source: Path, contract: dict[str, Any]) -> Any:
         entry["name"]: tf.TensorSpec([1, *entry["shape"][1:]], entry["dtype"], name=entry["name"])
         for entry in contract["inputs"]
     }
-    decide = tf.function(lambda **inputs: signature(**inputs)).get_concrete_function(**specs)
+    decide = tf.function(lambda **inputs: signature(**inputs), autograph=False).get_concrete_function(**specs)
     # The trackable object is kept by the converter: it owns the variables.
     return tf.lite.TFLiteConverter.from_concrete_functions([decide], loaded)
 

@@ -65,7 +65,7 @@ def _lite(act: Callable[[Tensors], Tensors], specs: dict[str, tf.TensorSpec]) ->
     import tensorflow as tf
 
     module = tf.Module()
-    function = tf.function(lambda **given: act(given)).get_concrete_function(**specs)
+    function = tf.function(lambda **given: act(given), autograph=False).get_concrete_function(**specs)
     return fixed_batch.convert(tf.lite.TFLiteConverter.from_concrete_functions([function], module))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline import artifacts, errors, fingerprint, processes, toolchains
 from pipeline.artifacts import Manifest
+from pipeline.processes import Job, Place
 from pipeline.spec import Agent
 
 
@@ -42,18 +43,29 @@ def identity(agent: Agent, name: str) -> str:
     return toolchains.lock_digest(name)
 
 
-def job(agent: Agent, toolchain: str, job: dict[str, Any], log: Path) -> None:
-    """Run a job in a toolchain, or in the user's own interpreter where the config names one."""
-    interpreter = toolchains.python(toolchain)
+def place(agent: Agent, toolchain: str) -> Place:
+    """Where a job of a toolchain runs: there, or in the user's own interpreter where the config names one."""
+    told = toolchains.TOOLCHAINS[toolchain]
     if toolchain == "torch" and agent.python:
-        interpreter = agent.python
-        toolchains.foreign_versions(interpreter)  # says what it lacks
+        toolchains.foreign_versions(agent.python)  # says what it lacks
+        return Place(agent.python, told.imports)
+    return Place(toolchains.python(toolchain), told.imports, told.rehearsal)
+
+
+def job(agent: Agent, toolchain: str, job: Job, log: Path, beside: tuple[str, Job] | None = None) -> None:
+    """Run a job in a toolchain.
+
+    :param beside: another toolchain and job, which the first one speaks with
+    """
     begun = time.monotonic()
     if toolchain == "torch" and agent.import_from:
         job = {**job, "import_from": [str(Path(folder).resolve()) for folder in agent.import_from]}
-    ended = processes.run(interpreter, toolchains.TOOLCHAINS[toolchain].imports, job, log, agent.timeout)
+    other = (place(agent, beside[0]), beside[1]) if beside else None
+    limits = processes.Limits(agent.timeout, processes.MEMORY * processes.GIB)
+    ended = processes.run(place(agent, toolchain), job, log, limits, other)
+    took = f"{time.monotonic() - begun:.2f} s, {ended['cpu']:.2f} s of CPU, peak {ended['peak_kib'] / 1024:.0f} MiB"
     with log.open("a", encoding="utf-8") as file:
-        file.write(f"{job['do']}: {time.monotonic() - begun:.2f} s, peak {ended['peak_kib'] / 1024:.0f} MiB\n")
+        file.write(f"{job['do']}: {took}\n")
 
 
 def tools(agent: Agent, toolchain: str) -> dict[str, str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from pipeline import artifacts, errors, fingerprint, gate, toolchains
 from pipeline.hops import BY_KIND
+from pipeline.processes import Job
 from pipeline.runtimes import RUNTIMES
 from pipeline.settings import Bound
 from pipeline.spec import Agent, Hop, Runtime
@@ -44,7 +44,7 @@ def convert(agent: Agent, home: Path, hop: Hop) -> Step:
         inputs = {name: making.files(home / name) for name in hop.inputs}
         if golden:
             inputs["golden"] = {"about.json": making.files(home / OBSERVATIONS).get("about.json", "")}
-        code = fingerprint.code("pipeline.worker", f"pipeline.hops.{hop.module}")
+        code = fingerprint.code("pipeline.doing", f"pipeline.hops.{hop.module}")
         found = making.key_of(agent, hop.toolchain, code, settings, source=making.files(source), **inputs)
         if hop.rung:
             found["unneeded"] = ladder.unneeded(agent, home, hop)
@@ -96,7 +96,7 @@ def run(agent: Agent, home: Path, hop: Hop, runtime: Runtime) -> Step:
         settings["closed_loop"] = {"environment": dataclasses.asdict(agent.environment), **limits}
 
     def key() -> dict[str, Any]:
-        code = fingerprint.code("pipeline.worker", f"pipeline.runtimes.{runtime.name}")
+        code = fingerprint.code("pipeline.doing", f"pipeline.runtimes.{runtime.name}")
         if closed_loop:
             code += fingerprint.code("pipeline.agents.evaluating")
         locks = {name: toolchains.lock_digest(name) for name in runtime.needs}
@@ -137,17 +137,8 @@ def run(agent: Agent, home: Path, hop: Hop, runtime: Runtime) -> Step:
     )
 
 
-def _evaluate(agent: Agent, home: Path, job: dict[str, Any], settings: dict[str, Any], staged: Path, log: Path) -> None:
+def _evaluate(agent: Agent, home: Path, job: Job, settings: dict[str, Any], staged: Path, log: Path) -> None:
     """The artifact acts from its own toolchain's process; environment and source are in torch's."""
-    described = staged / "decide.json"
-    described.write_text(json.dumps(job), encoding="utf-8")
-    command = [toolchains.python(RUNTIMES[job["runtime"]].toolchain), "-m", "pipeline.worker", "--decide"]
-    asked = {
-        "do": "evaluate",
-        "source": str(home / SOURCE),
-        "target": str(staged),
-        "command": [*command, str(described)],
-        "settings": {**settings, "returns": str(home / RETURNS / gate.PLAYED)},
-    }
-    making.job(agent, "torch", asked, log)
-    described.unlink()
+    settings = {**settings, "returns": str(home / RETURNS / gate.PLAYED)}
+    asked = {"do": "evaluate", "source": str(home / SOURCE), "target": str(staged), "settings": settings}
+    making.job(agent, "torch", asked, log, beside=(RUNTIMES[job["runtime"]].toolchain, {**job, "do": "decide"}))

@@ -31,6 +31,7 @@ class Toolchain:
     :param packages: whose versions are recorded with every artifact
     :param after: toolchains that it is made with
     :param says: one line for ``./doit list``
+    :param rehearsal: ``module:function`` that a warm process calls when it has imported
     """
 
     name: str
@@ -39,6 +40,7 @@ class Toolchain:
     packages: tuple[str, ...]
     says: str
     after: tuple[str, ...] = ()
+    rehearsal: str = ""
 
 
 TOOLCHAINS = {
@@ -51,6 +53,7 @@ TOOLCHAINS = {
             ("torch._dynamo", "stable_baselines3", "sb3_contrib", "gymnasium", "onnxscript", "safetensors.torch"),
             ("torch", "stable-baselines3", "gymnasium", "onnx", "onnxscript", "numpy"),
             "Stable-Baselines3, torch, onnx: reads agents, runs environments, exports",
+            rehearsal="pipeline.toolchains.rehearsing:torch",
         ),
         Toolchain(
             "tensorflow",
@@ -58,6 +61,7 @@ TOOLCHAINS = {
             ("tensorflow", "onnx", "onnx_tf.backend", "tensorflowjs"),
             ("tensorflow", "onnx", "onnx-tf", "tensorflowjs", "numpy"),
             "onnx-tf, TensorFlow, tensorflowjs: the converters",
+            rehearsal="pipeline.toolchains.rehearsing:tensorflow",
         ),
         Toolchain(
             "device",

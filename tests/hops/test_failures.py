@@ -11,17 +11,22 @@ from onnx import TensorProto, helper
 
 from pipeline import contract as contracts
 from pipeline import errors, processes, toolchains
+from pipeline.spec import Agent
+from pipeline.steps import making
 from running import Built
 
 RUNG = {"activations": "int8", "ranges": "extremes", "head": "int8"}
 JOB = {"do": "convert", "golden": "", "tools": {}}
 
 
+def place(toolchain: str) -> processes.Place:
+    return making.place(Agent("a", "a.toml"), toolchain)
+
+
 def convert(source: Path, target: Path, module: str, toolchain: str, **settings: object) -> None:
     target.mkdir(exist_ok=True)
     job = {**JOB, "module": module, "kind": "x", "source": str(source), "target": str(target), "settings": settings}
-    imports = toolchains.TOOLCHAINS[toolchain].imports
-    processes.run(toolchains.python(toolchain), imports, job, target / "log.txt", 120)
+    processes.run(place(toolchain), job, target / "log.txt", processes.Limits(120))
 
 
 @pytest.fixture
@@ -133,7 +138,6 @@ def test_next_job_runs_although_the_last_one_died(shipped_agents: Built, tmp_pat
         "observations": str(shipped_agents.artifacts / "cartpole_ppo" / "observations" / "observations.npz"),
         "needs": {},
     }
-    imports = toolchains.TOOLCHAINS["device"].imports
-    ended = processes.run(toolchains.python("device"), imports, job, tmp_path / "log.txt", 60)
+    ended = processes.run(place("device"), job, tmp_path / "log.txt", processes.Limits(60))
     assert ended["peak_kib"] > 0
     assert (tmp_path / "outputs.npz").is_file()

@@ -1,0 +1,50 @@
+"""What ./doit was told beside its tasks: ``name=value``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from pipeline import errors, processes, toolchains
+
+
+def settings() -> tuple[Path, Path]:
+    """Folders of the configs and of the artifacts: ``./doit configs=… artifacts=…``, relative to this clone."""
+    from doit import get_var
+
+    chosen = (get_var("configs", "configs"), get_var("artifacts", "artifacts"))
+    found = [toolchains.ROOT / folder for folder in chosen]
+    return found[0], found[1]
+
+
+def limit_memory() -> None:
+    """What a job may take: ``./doit memory=4``, in GiB; as many jobs run at once as ``-n`` says."""
+    from doit import get_var
+
+    asked = get_var("memory", str(processes.MEMORY))
+    try:
+        processes.MEMORY = float(asked)
+        if not 0 < processes.MEMORY < float("inf"):
+            raise ValueError
+    except ValueError:
+        what, remedy = "memory is a number of GiB above 0", "Run ./doit memory=4"
+        sys.exit(str(errors.ConfigWrongValue(what, found=asked, remedy=remedy)))
+
+
+def surveyed() -> str:
+    """The folder whose archives are built instead of the configs: ``./doit folder=…``; "" where there is none."""
+    from doit import get_var
+
+    found: str = get_var("folder", "")
+    return found
+
+
+def baseline() -> bool:
+    """Whether the folder's table compares with SB3's own export guide: ``./doit folder=… baseline=yes``."""
+    from doit import get_var
+
+    asked = get_var("baseline", "no")
+    if asked not in ("yes", "no") or (asked == "yes" and not surveyed()):
+        what, remedy = "baseline is yes or no, and goes with folder", "Run ./doit folder=PATH baseline=yes"
+        sys.exit(str(errors.ConfigWrongValue(what, found=asked, remedy=remedy)))
+    return bool(asked == "yes")
