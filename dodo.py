@@ -75,7 +75,9 @@ def task_test() -> Task:
 
 def task_matrix() -> Task:
     """Fill the support matrix."""
-    doc = "an agent of every family through every hop: docs/support-matrix, anew; takes an hour"
+    doc = (
+        "an agent of every family through every hop: docs/support-matrix, anew; takes half an hour; or those of a WORD"
+    )
     return tasks.program(doc, [["tests/matrix.py"]], after=("toolchains",))
 
 

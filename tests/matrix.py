@@ -1,8 +1,9 @@
 """The support matrix: an agent of every family through every hop, and what became of each kind of artifact.
 
-    ./doit matrix
+    ./doit matrix [WORD …]
 
-Writes ``docs/support-matrix.json`` and, from it, ``docs/support-matrix.md``.
+Writes ``docs/support-matrix.json`` and, from it, ``docs/support-matrix.md``. With words, only families in whose row one of
+them is are measured anew, e.g. ``ELU``; the rows of the others stay.
 """
 
 from __future__ import annotations
@@ -103,6 +104,11 @@ def row(family: Family, refused: str, found: dict[str, str]) -> dict[str, Any]:
     return {**family.row, "refused": refused} if refused else {**family.row, "kinds": found}
 
 
+def _key(entry: dict[str, Any]) -> tuple[str, ...]:
+    """What names a row."""
+    return tuple(value for name, value in entry.items() if name not in ("kinds", "refused"))
+
+
 def versions() -> dict[str, str]:
     """Of what makes the agents."""
     return {name: importlib.metadata.version(name) for name in ("stable-baselines3", "sb3-contrib")}
@@ -117,14 +123,19 @@ def write(rows: Iterable[dict[str, Any]]) -> None:
     PAGE.write_text(matrix_page.page(found, len(covering())), encoding="utf-8")
 
 
-def main() -> int:
+def main(words: Sequence[str]) -> int:
     every = [(f"agent{number:03}", family) for number, family in enumerate(families())]
+    asked = [
+        held for held in every if not words or any(word in text for word in words for text in held[1].row.values())
+    ]
+    stays = {_key(entry): entry for entry in json.loads(JSON.read_text(encoding="utf-8"))["rows"]} if words else {}
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
-        for start in range(0, len(every), BATCH):
-            rows += measure(every[start : start + BATCH], Path(name) / "batch")
-            print(f"{len(rows)} of {len(every)}", flush=True)
-    write(rows)
+        for start in range(0, len(asked), BATCH):
+            rows += measure(asked[start : start + BATCH], Path(name) / "batch")
+            print(f"{len(rows)} of {len(asked)}", flush=True)
+    found = {**stays, **{_key(entry): entry for entry in rows}}
+    write(found[tuple(family.row.values())] for _, family in every)
     failed = [entry for entry in rows if any(cell.startswith("failed") for cell in entry.get("kinds", {}).values())]
     for entry in failed:
         print(json.dumps(entry, ensure_ascii=False))
@@ -132,4 +143,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
