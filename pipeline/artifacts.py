@@ -178,3 +178,11 @@ def lock(root: Path) -> Iterator[None]:
         file.flush()
         shutil.rmtree(root / STAGING, ignore_errors=True)
         yield
+
+
+def arrays(path: Path) -> dict[str, Any]:
+    """The arrays of a ``.npz`` by name."""
+    import numpy as np
+
+    with np.load(path, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}

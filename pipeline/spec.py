@@ -111,7 +111,7 @@ class Hop:
     :param inputs: further artifacts whose folders are given to ``convert``
     :param rung: its name in :data:`pipeline.settings.RUNGS`, where it is one of the ladder's
     :param rungs: kinds that it chooses from instead of converting, in the ladder's order
-    :param acts_as: ``KIND/RUNTIME`` that runs the same file, where that one's episodes and answers are this one's
+    :param acts_as: ``KIND/RUNTIME`` of the same network: where its answers are equal, it need not act again
     :param asked: made only where the config's targets name it
     :param program: setting that names an external program; whether it is found decides if the hop can run
     :param says: one line for ``./doit list``

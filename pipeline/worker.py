@@ -16,6 +16,7 @@ the file that it names as ``result``: ``{}``, or an error of :mod:`pipeline.erro
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -84,6 +85,8 @@ def warm(rehearsal: str, imports: list[str]) -> None:
     if rehearsal:
         module, _, function = rehearsal.partition(":")
         getattr(importlib.import_module(module), function)()
+    gc.collect()
+    gc.freeze()  # a collection in a fork would write to what it shares, and so copy it
     print(json.dumps({"ready": True}), file=answers, flush=True)
     ended, wake = os.pipe()
     os.set_blocking(wake, False)

@@ -56,8 +56,10 @@ def test_integers_keep_the_return_in_closed_loop(shipped_agents: Built, agent: s
     assert closed["episodes"] >= 100
     assert closed["low"] <= closed["kept"] <= closed["high"]
     assert closed["kept"] >= 0.98
+    assert found["acted_as"] == "tflite_int8 in litert"
     micro = verdict(shipped_agents, agent, "micro", "micro")["figures"]
-    assert micro["twin"]["equal"] == micro["observations"], "it holds the file that acted"
+    assert micro["acted_as"] == "tflite_quantized in tflite_micro", "it answers equally"
+    assert "acted_as" not in verdict(shipped_agents, agent, "tflite_quantized", "tflite_micro")["figures"]
     assert verdict(shipped_agents, agent, "tflite_whole", "litert")["figures"]["closed_loop"]["kept"] >= 0.98
     assert closed["source"] > closed["random"] + 50, "the shipped agent should be worth keeping"
 

@@ -80,10 +80,7 @@ class _Play:
         return [_stacked(steps) for steps in seen], returns
 
     def _observed(self, index: int, observation: Any) -> Inputs:
-        found = environments.observed(self.envs[index], observation, self.contract)
-        for values in found.values():
-            _check_finite(values, self.name, index)
-        return found
+        return environments.observed(self.envs[index], observation, self.contract)
 
     def _actions(self, rows: list[Inputs], running: list[int], step: int) -> list[Any]:
         import numpy as np
@@ -91,6 +88,8 @@ class _Play:
         if self.answer is None:
             return [self._at_random(row, self.envs[index]) for row, index in zip(rows, running, strict=True)]
         given = _stacked(rows)
+        for values in given.values():
+            _check_finite(values, self.name, running)
         if self.states:
             given |= {name: values[running] for name, values in self.states.items()}
             given["keep"] = np.full((len(running), 1), float(step > 0), np.float32)
@@ -119,12 +118,14 @@ def _stacked(rows: list[Inputs]) -> Inputs:
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def _check_finite(observation: np.ndarray, name: str, episode: int) -> None:
+def _check_finite(observations: np.ndarray, name: str, episodes: list[int]) -> None:
+    """Look at what was seen in a step of some episodes, [episodes, ...]."""
     import numpy as np
 
-    if observation.dtype.kind == "f" and not np.isfinite(observation).all():
-        bad = int(np.flatnonzero(~np.isfinite(observation.ravel()))[0])
-        raise errors.ObservationsNotFinite(f"{name} gave a NaN or infinite observation[{bad}] in episode {episode}")
+    if observations.dtype.kind == "f" and not np.isfinite(observations).all():
+        row, bad = np.argwhere(~np.isfinite(observations.reshape(len(observations), -1)))[0]
+        where = f"observation[{bad}] in episode {episodes[row]}"
+        raise errors.ObservationsNotFinite(f"{name} gave a NaN or infinite {where}")
 
 
 def spread(seen: list[Inputs], samples: int) -> Inputs:

@@ -53,7 +53,7 @@ HOPS = (
         rungs=("tflite_int8", "tflite_int8_ranges", "tflite_int8_float_head", "tflite_int16x8", "tflite_core_float16")),
     Hop("tflite_quantized", "tflite_whole", "quantized_to_whole", "tensorflow", ("litert",),
         "prologue and epilogue in float around the quantized core: one file for CPUs",
-        precision="int8"),
+        precision="int8", acts_as="tflite_quantized/litert"),
     Hop("tflite_quantized", "tflite_float_io", "quantized_io", "tensorflow", ("litert",),
         "float32 in and out",
         precision="int8", settings={"io": "float32"}, asked=True),

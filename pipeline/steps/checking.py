@@ -36,7 +36,6 @@ def check(agent: Agent, home: Path, hop: Hop, runtime: str, tolerated: bool = Fa
             "ran": None if stored is None else [stored.files, stored.reason],
             "reference": making.files(seen).get("reference.npz", ""),
             "previous": making.files(before) if before else {},
-            "twin": making.files(home / hop.acts_as) if hop.acts_as else {},
             "acted": making.files(ladder.acted(home, hop, runtime)).get(gate.EPISODES, ""),
             "limits": dataclasses.asdict(granted),
             "code": fingerprint.code("pipeline.checks", "pipeline.steps.checking"),
@@ -64,13 +63,6 @@ def check(agent: Agent, home: Path, hop: Hop, runtime: str, tolerated: bool = Fa
     return Step(name, says, tuple(sorted(after)), (), fresh, act, path)
 
 
-def _arrays(path: Path) -> dict[str, Any]:
-    import numpy as np
-
-    with np.load(path) as stored:
-        return {name: stored[name] for name in stored.files}
-
-
 def _compare(home: Path, hop: Hop, runtime: str, before: Path | None, granted: Tolerance | Bound) -> Verdict:
     from pipeline import checks
     from pipeline import contract as contracts
@@ -78,27 +70,28 @@ def _compare(home: Path, hop: Hop, runtime: str, before: Path | None, granted: T
     ran, seen = home / hop.kind / runtime, home / OBSERVATIONS
     about = json.loads((seen / "about.json").read_text(encoding="utf-8"))
     contract = contracts.load(home / hop.kind)
-    twin = home / hop.acts_as / OUTPUTS
     observations = contracts.read_inputs(contract, seen / "observations.npz")
     if contract["states"]:  # sequences, one after the other
         observations = {name: values.reshape(-1, *values.shape[2:]) for name, values in observations.items()}
-    episodes = ladder.acted(home, hop, runtime) / gate.EPISODES
+    acted = ladder.acted(home, hop, runtime)
+    episodes = acted / gate.EPISODES
     verdict = checks.compare(
-        _arrays(seen / "reference.npz"),
-        _arrays(ran / OUTPUTS),
+        artifacts.arrays(seen / "reference.npz"),
+        artifacts.arrays(ran / OUTPUTS),
         contract,
         granted,
         samples=about["samples"],
         episodes=json.loads(episodes.read_text(encoding="utf-8")) if episodes.is_file() else None,
-        twin=_arrays(twin) if twin.is_file() else None,
-        previous=_arrays(before / OUTPUTS) if before and (before / OUTPUTS).is_file() else None,
+        previous=artifacts.arrays(before / OUTPUTS) if before and (before / OUTPUTS).is_file() else None,
         inputs=observations,
-        draws=_arrays(drawn) if (drawn := seen / "draws.npz").is_file() else None,
+        draws=artifacts.arrays(drawn) if (drawn := seen / "draws.npz").is_file() else None,
     )
     for found in verdict.figures.get("outputs", {}).values():
         worst = {name: values[found["worst"]].ravel() for name, values in observations.items()}
         found["observation"] = {name: values.tolist() for name, values in worst.items() if len(values) <= LEGIBLE}
     verdict.figures["compared_with"] = f"predict(deterministic=True) of stable-baselines3, on {about['origin']}"
+    if "closed_loop" in verdict.figures and acted != ran:
+        verdict.figures["acted_as"] = f"{acted.parent.name} in {acted.name}"
     verdict.figures["edges"] = about["edges"] if isinstance(granted, Tolerance) else 0
     if (measured := ran / "figures.json").is_file():
         verdict.figures["runtime"] = json.loads(measured.read_text(encoding="utf-8"))

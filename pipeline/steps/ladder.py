@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import contract as contracts
-from pipeline import errors, fingerprint
+from pipeline import errors, fingerprint, gate
 from pipeline.hops import BY_KIND, HOPS
 from pipeline.spec import Agent, Hop, Verdict
 from pipeline.steps import making, verdicts
@@ -145,20 +145,23 @@ def choose(agent: Agent, home: Path, hop: Hop) -> Step:
     )
 
 
-def acted(home: Path, hop: Hop, runtime: str) -> Path:
-    """Where an artifact's episodes are: what only carries a file on does not act again where that file did."""
+def twin(home: Path, hop: Hop, runtime: str) -> tuple[Hop, str] | None:
+    """Kind and runtime in which the same network is before, whose episodes stand where the answers are equal."""
+    if hop.rungs and runtime == hop.runtimes[0]:
+        try:
+            rung = contracts.load(home / hop.kind)["rung"]
+        except (OSError, ValueError, KeyError):
+            return None
+        kind = next(other.kind for other in RUNG_HOPS if other.rung == rung)
+        return BY_KIND[kind], runtime_of(kind)
     if hop.acts_as:
-        return home / hop.acts_as
-    if not hop.rungs or runtime != hop.runtimes[0]:
-        return home / hop.kind / runtime
-    try:
-        rung = contracts.load(home / hop.kind)["rung"]
-    except (OSError, ValueError, KeyError):
-        return home / hop.kind / runtime
-    kind = next(other.kind for other in RUNG_HOPS if other.rung == rung)
-    return home / kind / runtime_of(kind)
+        kind, _, other = hop.acts_as.partition("/")
+        return BY_KIND[kind], other
+    return None
 
 
-def acts(hop: Hop, runtime: str) -> bool:
-    """Whether an artifact acts in a runtime itself."""
-    return hop.precision != "float" and not hop.acts_as and not (hop.rungs and runtime == hop.runtimes[0])
+def acted(home: Path, hop: Hop, runtime: str) -> Path:
+    """The folder of an artifact's episodes: its own, or that of its twin, where it did not have to act."""
+    own = home / hop.kind / runtime
+    other = None if (own / gate.EPISODES).is_file() else twin(home, hop, runtime)
+    return acted(home, *other) if other else own
