@@ -11,8 +11,9 @@ told.limit_memory()
 CONFIGS, ARTIFACTS = told.settings()
 BASELINE = told.baseline()
 AGENTS, REFUSED = tasks.load(CONFIGS, ARTIFACTS)
+SPARED = tasks.spared(AGENTS, ARTIFACTS, BASELINE)
 Reporter.root, Reporter.agents, Reporter.refused = ARTIFACTS, AGENTS, [name for name, _ in REFUSED]
-Reporter.survey = bool(told.surveyed())
+Reporter.survey, Reporter.baseline = bool(told.surveyed()), BASELINE
 
 DOIT_CONFIG = {
     "default_tasks": [agent.name for agent in AGENTS] + [task["basename"] for task in tasks.for_refused(REFUSED)],
@@ -28,13 +29,13 @@ DOIT_CONFIG = {
 
 def task_agents() -> Iterator[Task]:
     """Every agent with its steps."""
-    yield from tasks.for_agents(AGENTS, ARTIFACTS, BASELINE)
+    yield from tasks.for_agents(AGENTS, ARTIFACTS, BASELINE, SPARED)
     yield from tasks.for_refused(REFUSED)
 
 
 def task_kinds() -> Iterator[Task]:
     """Every kind of artifact, for all agents."""
-    yield from tasks.for_kinds(AGENTS, BASELINE)
+    yield from tasks.for_kinds([agent for agent in AGENTS if agent.name not in SPARED], BASELINE)
 
 
 def task_inspect() -> Task:

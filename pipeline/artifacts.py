@@ -71,10 +71,18 @@ class Manifest:
     versions: dict[str, str] | None = None
 
 
+_manifests: dict[str, tuple[tuple[int, int, int], Manifest]] = {}  # that were read, and of which file
+
+
 def manifest(folder: Path) -> Manifest | None:
     """The manifest of a folder; None where there is none, or none that can be read."""
+    path = f"{folder}/{MANIFEST}"
     try:
-        return Manifest(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+        held = os.stat(path)  # noqa: PTH116 (asked ten thousand times in a run: pathlib takes as long as the rest)
+        seen = (held.st_ino, held.st_mtime_ns, held.st_size)
+        if path not in _manifests or _manifests[path][0] != seen:
+            _manifests[path] = (seen, Manifest(**json.loads(Path(path).read_text(encoding="utf-8"))))
+        return _manifests[path][1]
     except (OSError, ValueError, TypeError):
         return None
 

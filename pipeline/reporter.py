@@ -12,7 +12,7 @@ from typing import Any
 from pipeline import artifacts, errors, live, report, survey
 from pipeline.hops import BY_KIND
 from pipeline.spec import Agent
-from pipeline.steps import documented, ladder
+from pipeline.steps import documented, ladder, whole
 
 CAPTURED = 0  # doit's verbosity of a task whose output is kept until it ended
 
@@ -29,6 +29,7 @@ class Reporter:
     agents: list[Agent]
     refused: list[str]
     survey = False
+    baseline = False
 
     def __init__(self, outstream: Any, options: dict[str, Any]) -> None:
         self.out = outstream
@@ -40,6 +41,7 @@ class Reporter:
         self.kinds: set[str] = set()
         self.failed: dict[str, str] = {}
         self.blocked: set[str] = set()
+        self.settled: set[str] = set()
         self.ran = 0
 
     def initialize(self, tasks: dict[str, Any], selected_tasks: list[str]) -> None:
@@ -54,6 +56,7 @@ class Reporter:
             self.out.write(f"{error}\n")
             self.out.flush()
             sys.exit(2)
+        known = {agent.name for agent in self.agents}
         waiting = list(selected_tasks)
         seen: set[str] = set()
         while waiting:
@@ -62,6 +65,9 @@ class Reporter:
                 seen.add(name)
                 waiting += tasks[name].task_dep
         self.selected = {name.partition(":")[0] for name in seen}
+        steps = {name for name, task in tasks.items() if task.actions and name.partition(":")[0] in known}
+        self.asked = steps & seen
+        self.partly = {name.partition(":")[0] for name in steps - seen}
         self.kinds = {name.split(":")[1] for name in seen if ":" in name}
         if live.on_terminal(self.out):
             self.screen = live.View(self.out, self._progress(tasks, seen))
@@ -102,6 +108,7 @@ class Reporter:
         self.screen.start(task.name)
 
     def add_success(self, task: Any) -> None:
+        self.settled.add(task.name)
         self._end(task, "done")
 
     def add_failure(self, task: Any, fail_info: Any) -> None:
@@ -113,6 +120,7 @@ class Reporter:
         self._end(task, "FAILED", self.failed[task.name])
 
     def skip_uptodate(self, task: Any) -> None:
+        self.settled.add(task.name)
         self.screen.skip(task.name)
 
     def _end(self, task: Any, word: str, text: str = "") -> None:
@@ -156,7 +164,16 @@ class Reporter:
             report.table(self.out, shown, self.root, set(self.failed), self.blocked, refused)
         reached = [name for name in self.blocked if name.count(":") > 1]
         report.closing(self.out, self.ran, len(self.failed), len(reached), time.monotonic() - self.begun)
+        self._note_what_is_fresh(shown)
         self.lock.__exit__(None, None, None)
+
+    def _note_what_is_fresh(self, agents: list[Agent]) -> None:
+        """Agents of which every step was asked for, and is done or was up to date."""
+        unsettled = self.partly | {name.partition(":")[0] for name in self.asked - self.settled}
+        asked = {name.partition(":")[0] for name in self.asked}
+        for agent in agents:
+            if agent.name in asked - unsettled:
+                whole.record(agent, self.root, self.baseline)
 
     def runtime_error(self, msg: str) -> None:
         self.screen.close()

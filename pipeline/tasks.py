@@ -16,7 +16,7 @@ from doit.exceptions import TaskError, TaskFailed
 from pipeline import config, errors, folder, processes, steps, told, toolchains
 from pipeline.hops import HOPS, KINDS, wanted
 from pipeline.spec import Agent
-from pipeline.steps import documented
+from pipeline.steps import documented, whole
 from pipeline.steps.making import Step
 from pipeline.toolchains import making
 
@@ -24,7 +24,8 @@ Task = dict[str, Any]
 
 ROOT = toolchains.ROOT
 CORES = min(os.cpu_count() or 1, 8)
-_COMMANDS = ("toolchains", "inspect", "coral", "new", "train", "test", "lint", "bench", "matrix", "properties")
+_STEPLESS = ("toolchains", "inspect", "coral", "new", "test", "lint", "bench", "matrix", "properties")
+_COMMANDS = (*_STEPLESS, "train")
 AGAIN = "Give one: ./doit new FILE NAME"
 RESERVED = (*_COMMANDS, "documented", "sb3", "observations", "calibration", "returns", *KINDS)
 
@@ -64,10 +65,23 @@ def load(configs: Path, artifacts: Path) -> tuple[list[Agent], list[tuple[str, e
     return agents, refused
 
 
-def for_agents(agents: list[Agent], root: Path, baseline: bool) -> Iterator[Task]:
-    """Every agent with its steps; ``AGENT:KIND`` does all of a kind."""
+def spared(agents: list[Agent], root: Path, baseline: bool) -> set[str]:
+    """The agents whose steps this call of ./doit has no use for."""
+    use = told.use_of_steps(sys.argv[1:], {agent.name for agent in agents}, _STEPLESS)
+    if use == "changed":
+        return {agent.name for agent in agents if whole.fresh(agent, root, baseline)}
+    return {agent.name for agent in agents} if use == "none" else set()
+
+
+def for_agents(agents: list[Agent], root: Path, baseline: bool, spared: set[str]) -> Iterator[Task]:
+    """Every agent with its steps; ``AGENT:KIND`` does all of a kind.
+
+    :param spared: agents without steps, as those are not asked for, or are up to date as a whole
+    """
     for agent in agents:
         yield {"basename": agent.name, "name": None, "doc": _describe(agent)}
+        if agent.name in spared:
+            continue
         for step in steps.steps(agent, root, baseline):
             yield _for_step(agent, step)
         for hop in wanted(agent.targets):

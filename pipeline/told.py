@@ -48,3 +48,25 @@ def baseline() -> bool:
         what, remedy = "baseline is yes or no, and goes with folder", "Run ./doit folder=PATH baseline=yes"
         sys.exit(str(errors.ConfigWrongValue(what, found=asked, remedy=remedy)))
     return bool(asked == "yes")
+
+
+def use_of_steps(arguments: list[str], agents: set[str], stepless: tuple[str, ...]) -> str:
+    """What a call of ./doit needs of the agents' steps: "all", "changed" (of agents that changed), or "none".
+
+    :param arguments: of the command line
+    :param stepless: tasks that are about no agent's steps
+    """
+    from doit import get_var
+
+    words = [word for word in arguments if "=" not in word or word.startswith("-")]
+    if words in (["list"], ["help"]) or words[:1] == ["help"]:
+        return "none"
+    if words and words[0].partition(":")[0] in stepless:
+        return "none"
+    while words:
+        word = words.pop(0)
+        if word in ("-n", "--process"):
+            words[:1] = []
+        elif not (word == "run" or word in agents or word.startswith(("-n", "--process="))):
+            return "all"
+    return "all" if get_var("verify", "no") == "yes" else "changed"

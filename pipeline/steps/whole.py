@@ -1,0 +1,88 @@
+"""What is up to date as a whole: of an agent of which nothing has changed since all its steps were, no step is asked.
+
+A hundred agents have nine thousand steps, and to ask each takes seconds. So when all steps of an agent are done or
+found up to date, ``fresh.json`` keeps a digest of what that rests on: the config, the code, the locks, which tools are
+there, and size, time and inode of every file that went in or came out, as git's index has them. An agent that differs
+in any of them is asked step by step, and every file's digest is computed.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline import artifacts, toolchains
+from pipeline.spec import Agent
+
+FILE = "fresh.json"
+LOG = "log"
+
+
+def fresh(agent: Agent, root: Path, baseline: bool) -> bool:
+    """Whether nothing has changed since :func:`record`."""
+    try:
+        stored = json.loads((root / agent.name / FILE).read_text(encoding="utf-8"))["digest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return bool(stored == _digest(agent, root, baseline))
+
+
+def record(agent: Agent, root: Path, baseline: bool) -> None:
+    """Note that all steps of an agent are done or up to date."""
+    if found := _digest(agent, root, baseline):
+        artifacts.replace_text(root / agent.name / FILE, json.dumps({"digest": found}) + "\n")
+
+
+def _digest(agent: Agent, root: Path, baseline: bool) -> str:
+    """What the freshness of an agent rests on; "" where files do not tell: of the user's own interpreter."""
+    if agent.python:
+        return ""
+    given = [agent.zip, agent.vecnormalize, agent.observations.file, agent.calibration.file, *agent.import_from]
+    home = root / agent.name
+    entries = [
+        repr(agent),
+        str(baseline),
+        _ours(),
+        str([shutil.which(agent.edgetpu.command[0])]),
+        *(line for path in given if path and path != "none" for line in _entries(Path(path))),
+        *(line for line in _entries(home, below=home) if not line.startswith((f"{FILE} ", f"{LOG}/"))),
+    ]
+    return hashlib.sha256("\n".join(entries).encode()).hexdigest()
+
+
+@functools.cache
+def _ours() -> str:
+    """The code, the locks, and what there is of tools."""
+    lines = [line for name in ("pipeline", "requirements") for line in _entries(toolchains.ROOT / name)]
+    ready = {name: toolchains.ready(name) for name in toolchains.TOOLCHAINS}
+    return json.dumps([lines, ready, toolchains.compiler()])
+
+
+def _entries(path: Path, below: Path | None = None) -> Iterator[str]:
+    """A line for a file, or for every file in a folder: its name, size, time and inode."""
+    if path.is_file():
+        yield _entry(path.name, path.stat())
+        return
+    if not path.exists():
+        yield f"{path.name} is not there"
+        return
+    places = [os.fspath(path)]
+    while places:
+        place = places.pop()
+        with os.scandir(place) as found:
+            for entry in sorted(found, key=lambda one: one.name):
+                if entry.name == "__pycache__":
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    places.append(entry.path)
+                else:
+                    yield _entry(os.path.relpath(entry.path, below) if below else entry.path, entry.stat())
+
+
+def _entry(name: str, stat: os.stat_result) -> str:
+    return f"{name} {stat.st_size} {stat.st_mtime_ns} {stat.st_ino}"
