@@ -100,6 +100,7 @@ def task_bench() -> Iterator[Task]:
     for name, doc in (
         ("chain", "fresh clone to built, nothing to do, peak memory"),
         ("quantization", "what integers keep of public agents' return, beside SB3's Coral example; or of a FOLDER's"),
+        ("deciding", "how long a decision takes in every runtime, beside SB3's predict"),
         ("coral", "how long a decision takes, by a network's width and depth, beside SB3's predict"),
     ):
         yield {"name": name, **tasks.program(doc, [[f"benchmarks/{name}.py"]], after=("toolchains",))}

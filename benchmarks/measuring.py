@@ -150,12 +150,12 @@ def write(name: str, found: Job, page: str) -> None:
     (PAGES / f"{name}.md").write_text(page, encoding="utf-8")
 
 
-def draw(name: str) -> None:
-    """The picture of ``NAME.json`` beside it, by :mod:`benchmarks.pictures`; says so where it cannot be drawn."""
+def draw(name: str, module: str = "pictures") -> None:
+    """The picture of ``NAME.json`` beside it, by a function of a module of ours; says so where it cannot be drawn."""
     said = "the toolchain pictures is not made"
     if toolchains.ready("pictures"):
         job = {"name": f"{name}.svg, {name}.png", "folder": str(PAGES)}
-        (said,) = inside("pictures", f"benchmarks.pictures:{name}", [job], 1)
+        (said,) = inside("pictures", f"benchmarks.{module}:{name}", [job], 1)
     if said:
         print(f"no picture is drawn: {said}")
 

@@ -1,0 +1,70 @@
+"""The pictures of what is fast, from the benchmarks' JSON, in the style of :mod:`benchmarks.pictures`.
+
+Each takes ``folder``, of the benchmark's JSON, and answers why nothing is drawn; "" where it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.pictures import GREEN, ORANGE, WIDTH, _legend
+from pipeline import errors
+from pipeline.agents import plots
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from benchmarks.measuring import Job
+
+MARKS: tuple[dict[str, Any], ...] = (
+    {"color": plots.BLUE, "marker": "D"},
+    {"color": plots.VERMILION, "marker": "o"},
+    {"color": GREEN, "marker": "^"},
+    {"color": ORANGE, "marker": "s"},
+)
+
+
+def _drawn(job: Job, name: str, title: str, height: float, fill: Callable[[Figure, Any], None]) -> str:
+    """A figure of this name, filled and saved."""
+    folder = Path(job["folder"])
+    told = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    try:
+        with plots.ready():
+            from matplotlib.figure import Figure
+
+            figure = Figure(figsize=(WIDTH, height), layout="constrained")
+            figure.suptitle(title, x=0.012, ha="left", weight="bold")
+            fill(figure, told)
+            plots.save(figure, folder, name)
+    except errors.NotRun as absent:
+        return absent.what
+    return ""
+
+
+def deciding(job: Job) -> str:
+    """A row for each runtime, a mark for each agent: p50, and a line up to p99."""
+
+    def fill(figure: Figure, told: Any) -> None:
+        axes = figure.subplots()
+        shown = [name for name in told["methods"] if any("batches" in m.get(name, {}) for m in told["agents"].values())]
+        looks = {}
+        for lane, (agent, methods) in enumerate(told["agents"].items()):
+            look = looks[agent] = MARKS[lane]
+            for row, name in enumerate(shown):
+                if "batches" not in methods.get(name, {}):
+                    continue
+                one = methods[name]["batches"]["1"]
+                at = row + (lane - (len(told["agents"]) - 1) / 2) * 0.3
+                axes.plot([one["p50"], one["p99"]], [at] * 2, color=look["color"], linewidth=1.2, alpha=0.5)
+                axes.plot([one["p50"]], [at], linestyle="", markersize=5, **look)
+        axes.set(xscale="log", ylim=(len(shown) - 0.5, -0.5), xlabel="microseconds: p50, line to p99")
+        axes.set_yticks(range(len(shown)), [told["methods"][name]["says"] for name in shown])
+        axes.tick_params(axis="y", length=0)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.grid(axis="x", color=plots.PALE, linewidth=0.5)
+        _legend(figure, looks)
+
+    return _drawn(job, "deciding", "Time for one decision about one observation, one thread", 4.4, fill)
