@@ -68,3 +68,50 @@ def deciding(job: Job) -> str:
         _legend(figure, looks)
 
     return _drawn(job, "deciding", "Time for one decision about one observation, one thread", 4.4, fill)
+
+
+def fleet(job: Job) -> str:
+    """CPU per agent as one bar each of ours, the floor and the recipe; ours by what it was for."""
+
+    def fill(figure: Figure, told: Any) -> None:
+        from matplotlib.patches import Patch
+
+        axes, count, looks = figure.subplots(), told["agents"], {}
+        groups = grouped(told["shares"])
+        colours = (plots.BLUE, GREEN, ORANGE, plots.VERMILION, plots.GREY, plots.INK, plots.PALE)
+        begun = 0.0
+        for (what, cpu), colour in zip(groups.items(), colours, strict=False):
+            axes.barh(0, cpu / count, left=begun, color=colour, height=0.6)
+            begun += cpu / count
+            looks[what] = Patch(color=colour)
+        axes.barh(1, told["floor_cpu"] / count, color=plots.BLUE, height=0.6)
+        axes.barh(2, told["recipe"]["cpu"], color=plots.PALE, height=0.6, edgecolor=plots.INK, hatch="//")
+        axes.set_yticks(
+            range(3),
+            ["./doit, all of it", "the floor:\nconversions alone", "the documented recipe:\nscripts, no check"],
+        )
+        axes.set(ylim=(2.6, -0.6), xlabel="seconds of CPU per agent")
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="x", color=plots.PALE, linewidth=0.5)
+        figure.legend(list(looks.values()), list(looks), loc="outside lower left", ncols=2, fontsize=7.5)
+
+    return _drawn(job, "fleet", "What an agent costs", 3.4, fill)
+
+
+def grouped(shares: dict[str, Any]) -> dict[str, float]:
+    """CPU seconds in as few groups as can be told apart in a picture, in a fixed order."""
+    found = dict.fromkeys(
+        ("convert", "run on the observations", "closed loops", "rollouts, archive", "checks", "doit itself", "other"),
+        0.0,
+    )
+    for what, held in shares.items():
+        name = "other"
+        if what in found:
+            name = what
+        elif what.startswith("closed loop"):
+            name = "closed loops"
+        elif what.startswith(("roll out", "read")):
+            name = "rollouts, archive"
+        found[name] += max(0.0, held["cpu"])
+    found["warm starts, pictures, other"] = found.pop("other")
+    return found
