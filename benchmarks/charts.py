@@ -100,18 +100,17 @@ def fleet(job: Job) -> str:
 
 def grouped(shares: dict[str, Any]) -> dict[str, float]:
     """CPU seconds in as few groups as can be told apart in a picture, in a fixed order."""
-    found = dict.fromkeys(
-        ("convert", "run on the observations", "closed loops", "rollouts, archive", "checks", "doit itself", "other"),
-        0.0,
-    )
+    names = "convert", "run on the observations", "closed loops", "rollouts, archive", "pictures"
+    found = dict.fromkeys((*names, "checks, doit itself", "warm starts, other"), 0.0)
     for what, held in shares.items():
-        name = "other"
+        name = "warm starts, other"
         if what in found:
             name = what
         elif what.startswith("closed loop"):
             name = "closed loops"
         elif what.startswith(("roll out", "read")):
             name = "rollouts, archive"
+        elif what in ("checks", "doit itself"):
+            name = "checks, doit itself"
         found[name] += max(0.0, held["cpu"])
-    found["warm starts, pictures, other"] = found.pop("other")
     return found

@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmarks.logs import KINDS
 from benchmarks.measuring import Goal, Job, goals_page, table
+from pipeline.hops import KINDS as BUILT
 
 PAGE = """# What a fleet costs
 
@@ -16,8 +17,8 @@ every target with every check, in fresh artifacts, nothing running before.
 
 ![CPU by what it was for](fleet.svg)
 
-| | wall | CPU | CPU per agent |
-| --- | --- | --- | --- |
+| | wall | CPU | per agent: wall | CPU |
+| --- | --- | --- | --- | --- |
 {totals}
 
 - **./doit** ends with {verdicts} from rollouts, closed loops and every runtime; warm starts of the toolchains are in
@@ -51,8 +52,9 @@ CPU seconds of the jobs.
 {per_agent}
 
 Peak memory is the sum of what all processes of the run held at once, what they share counted once (`Pss`), looked at
-three times a second; the largest job alone had {largest} MiB resident. Measured on {machine}; `fleet.json` holds all
-figures and versions.
+three times a second; the largest job alone had {largest} MiB resident.
+
+Measured on {machine}; `fleet.json` holds all figures and versions.
 """
 
 
@@ -80,10 +82,13 @@ def page(result: Job) -> str:
 def totals(result: Job) -> str:
     """A line each for ours, the floor and the recipe."""
     count, run, base = result["agents"], result["run"], result["recipe"]
-    lines = [f"| `./doit` | {run['seconds']:.0f} s | {run['cpu']:.0f} s | {run['cpu'] / count:.1f} s |"]
-    lines.append(f"| the floor | | {result['floor_cpu']:.0f} s | {result['floor_cpu'] / count:.1f} s |")
-    seconds, cpu = base["seconds"] * count, base["cpu"] * count
-    lines.append(f"| the recipe, for as many agents | {seconds:.0f} s | {cpu:.0f} s | {base['cpu']:.1f} s |")
+    rows = [("`./doit`", run["seconds"], run["cpu"]), ("the floor", None, result["floor_cpu"])]
+    if base["agents"]:
+        rows.append(("the recipe, for as many agents", base["seconds"] * count, base["cpu"] * count))
+    lines = []
+    for what, seconds, cpu in rows:
+        wall = ("", "") if seconds is None else (f"{seconds:.0f} s", f"{seconds / count:.1f} s")
+        lines.append(f"| {what} | {wall[0]} | {cpu:.0f} s | {wall[1]} | {cpu / count:.1f} s |")
     return "\n".join(lines)
 
 
@@ -117,7 +122,10 @@ def _shares(shares: dict[str, Any], whole: float, agents: int) -> str:
 def _hops(hops: dict[str, Any], agents: int) -> str:
     columns = ("read", "observe", "play", "convert", "floor", "run", "evaluate", "check", "draw")
     rows = []
-    for hop, held in hops.items():
+    order = {name: place for place, name in enumerate(("sb3", "observations", "calibration", "returns", *BUILT))}
+    for hop, held in sorted(hops.items(), key=lambda one: order.get(one[0], len(order))):
+        if max(held.values()) / agents < 0.005:
+            continue
         cells = [f"{held[column] / agents:.2f}" if column in held else "" for column in columns]
         rows.append([f"`{hop}`", *cells])
     names = {"evaluate": "closed loop", "play": "returns", "draw": "pictures"}
