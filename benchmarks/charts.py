@@ -120,22 +120,23 @@ def scaling(job: Job) -> str:
     """Wall time over the number of agents: built from nothing, nothing to do, and doit alone."""
 
     def fill(figure: Figure, told: Any) -> None:
-        axes, looks = figure.subplots(), {}
+        axes = figure.subplots()
         for lane, (label, rows) in enumerate(told["series"].items()):
             counts = [row["count"] for row in rows]
-            lines = {
+            lines: dict[str, tuple[str, dict[str, Any], str]] = {
                 f"built, {label}": ("seconds", MARKS[lane], "-"),
                 f"nothing to do, {label}": ("idle", MARKS[lane], "--"),
             }
             if lane == 0:
                 lines["doit alone, as many tasks"] = ("doit_alone", {"color": plots.GREY, "marker": "s"}, ":")
             for says, (key, look, style) in lines.items():
-                looks[says] = {**look, "linestyle": style}
-                axes.plot(counts, [row[key] for row in rows], markersize=4.5, linewidth=1, **looks[says])
+                axes.plot(counts, [row[key] for row in rows], label=says, linestyle=style, markersize=4.5, **look)
         axes.set(xscale="log", yscale="log", xlabel="agents", ylabel="seconds")
+        axes.set_xticks(sorted({row["count"] for rows in told["series"].values() for row in rows}))
+        axes.set_xticks([], minor=True)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.grid(color=plots.PALE, linewidth=0.5)
-        _legend(figure, looks)
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=7.5, handlelength=3.2)
 
     return _drawn(job, "scaling", "What more agents cost", 4.4, fill)

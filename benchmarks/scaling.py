@@ -12,6 +12,7 @@ Writes ``docs/benchmarks/scaling.json``, ``.md``, ``.png`` and ``.svg``; ends wi
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import shutil
 import statistics
@@ -91,7 +92,7 @@ def slopes(rows: list[Job], key: str) -> dict[str, float]:
     """What each further agent cost between two numbers of them, by both."""
     return {
         f"{before['count']} → {behind['count']}": (behind[key] - before[key]) / (behind["count"] - before["count"])
-        for before, behind in zip(rows, rows[1:], strict=False)
+        for before, behind in itertools.pairwise(rows)
     }
 
 

@@ -6,9 +6,9 @@ from benchmarks.measuring import Goal, Job, goals_page, table
 
 PAGE = """# What one more agent costs
 
-Made by `./doit bench:scaling`: copies of `{source}` under other names, so that all cost the same. A row is one `./doit`
-in fresh artifacts with nothing running before, as many steps at a time as there are cores; then the same with nothing
-to do.
+Made by `./doit bench:scaling`: copies of `{source}` under other names, so that all cost the same. A row is one
+`./doit` in fresh artifacts with nothing running before, as many steps at a time as there are cores; then the same with
+nothing to do.
 
 {goals}
 
