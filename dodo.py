@@ -103,6 +103,7 @@ def task_bench() -> Iterator[Task]:
         ("deciding", "how long a decision takes in every runtime, beside SB3's predict"),
         ("fleet", "a folder of agents: wall, CPU and memory, beside the conversions alone and the documented recipe"),
         ("scaling", "1 to 100 agents: what a further one costs, and what nothing to do costs beside doit itself"),
+        ("setup", "the environments from an empty cache and from a full one, beside pip; downloads all of them"),
         ("coral", "how long a decision takes, by a network's width and depth, beside SB3's predict"),
     ):
         yield {"name": name, **tasks.program(doc, [[f"benchmarks/{name}.py"]], after=("toolchains",))}

@@ -140,3 +140,27 @@ def scaling(job: Job) -> str:
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=7.5, handlelength=3.2)
 
     return _drawn(job, "scaling", "What more agents cost", 4.4, fill)
+
+
+def setup(job: Job) -> str:
+    """Wall time as bars: our environments and the baseline, from empty and full caches."""
+
+    def fill(figure: Figure, told: Any) -> None:
+        axes = figure.subplots()
+        says = {"ours": "./doit toolchains", "pip": "pip, one lock"}
+        bars = [(f"{says[label]}\n{cache} cache", told[label][cache]["seconds"], label)
+                for cache in ("empty", "full") for label in says]  # fmt: skip
+        for row, (_, seconds, label) in enumerate(bars):
+            axes.barh(row, seconds, height=0.6, color=plots.BLUE if label == "ours" else plots.PALE)
+            axes.annotate(f"{seconds:.0f} s", (seconds, row), (3, 0), textcoords="offset points", va="center")
+        axes.set_yticks(range(len(bars)), [what for what, _, _ in bars])
+        axes.set(ylim=(len(bars) - 0.4, -0.6), xlabel="seconds")
+        axes.margins(x=0.1)
+        axes.tick_params(axis="y", length=0)
+
+    return _drawn(job, "setup", f"Making {len(_made(job))} environments", 2.6, fill)
+
+
+def _made(job: Job) -> list[str]:
+    found: list[str] = json.loads((Path(job["folder"]) / "setup.json").read_text(encoding="utf-8"))["made"]
+    return found
