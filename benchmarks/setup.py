@@ -4,8 +4,9 @@
 
 In a temporary clone (of the last commit), into an environment folder and caches of its own: ``./doit toolchains`` with
 empty caches of pip, uv and npm, then once more with the caches that it left, as after a changed lock. Then the same for
-the baseline, plain ``pip install`` of TensorFlow's lock into a new venv. Named toolchains are made instead of all, and then the first one's is the baseline's.
-Nothing of the user's own caches is read or written, so from an empty cache the network is measured too.
+the baseline, plain ``pip install`` of TensorFlow's lock into a new venv. Where toolchains are named, only those are
+made, and the baseline is the lock of the first. Nothing of the user's own caches is read or written, so from an empty
+cache the network is measured too.
 
 Writes ``docs/benchmarks/setup.json``, ``.md``, ``.png`` and ``.svg``; ends with 1 where a figure is not reached.
 """
