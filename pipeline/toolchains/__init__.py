@@ -100,6 +100,13 @@ TOOLCHAINS = {
             "matplotlib: draws what was measured",
         ),
         Toolchain(
+            "cluster",
+            ("requirements/cluster.txt",),
+            ("distributed", "fsspec"),
+            ("distributed", "fsspec"),
+            "Dask's client, scheduler and worker: other machines do the steps",
+        ),
+        Toolchain(
             "test",
             ("requirements/test.txt", "requirements/torch.in"),
             ("pytest", "hypothesis", "torch", "stable_baselines3", "onnxruntime", "ai_edge_litert.interpreter"),
