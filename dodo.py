@@ -8,6 +8,7 @@ from pipeline.tasks import Task
 
 tasks.stop_on_signals()
 told.limit_memory()
+told.use_cluster()
 CONFIGS, ARTIFACTS = told.settings()
 BASELINE = told.baseline()
 AGENTS, REFUSED = tasks.load(CONFIGS, ARTIFACTS)
@@ -66,6 +67,11 @@ def task_train() -> Iterator[Task]:
 def task_toolchains() -> Iterator[Task]:
     """the environments that the steps run in, from the locks in requirements/"""
     yield from tasks.for_toolchains()
+
+
+def task_cluster() -> Iterator[Task]:
+    """other machines that do the steps"""
+    yield from tasks.for_cluster()
 
 
 def task_test() -> Task:

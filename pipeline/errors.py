@@ -254,3 +254,30 @@ class ArtifactsBusy(SlipwayError):
 
 class DiskFull(SlipwayError):
     remedy = "Free some space and run again; nothing that was built is lost"
+
+
+# --- other machines --------------------------------------------------------------------------------
+
+
+class ClusterUnreachable(SlipwayError):
+    remedy = "Start a scheduler there (./doit scheduler), correct cluster=tcp://HOST:PORT, or wait longer: patience=600"
+
+
+class WorkersMissing(SlipwayError):
+    remedy = "Start workers of this very clone with ./doit work tcp://HOST:PORT, or wait longer for them: patience=600"
+
+
+class WorkersDied(SlipwayError):
+    remedy = "Read what the workers printed: mostly their machines ran out of memory. Run again: what is built is kept"
+
+
+class FolderNotShared(SlipwayError):
+    remedy = "Give the workers that folder by the same path, or move files as blobs: ./doit cluster=… blobs=URL"
+
+
+class BlobsUnfit(SlipwayError):
+    remedy = "Check blobs=URL: this machine and the workers must be able to read and write there"
+
+
+class JobUnwanted(SlipwayError):
+    remedy = "Run again"

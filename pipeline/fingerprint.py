@@ -31,6 +31,16 @@ def code(*modules: str) -> str:
     return digest.hexdigest()
 
 
+@functools.cache
+def everything() -> str:
+    """sha256 over all of Slipway's own code: machines on which it differs do not make the same bytes."""
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "pipeline").rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(f"{path.relative_to(ROOT).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
 def sources(folder: Path) -> str:
     """sha256 over the Python files of a user's folder, at any depth but for hidden folders."""
     digest = hashlib.sha256()

@@ -13,7 +13,8 @@ from typing import Any
 
 from doit.exceptions import TaskError, TaskFailed
 
-from pipeline import config, errors, folder, processes, steps, told, toolchains
+from pipeline import config, errors, folder, steps, told, toolchains, warm
+from pipeline.cluster import asking
 from pipeline.hops import HOPS, KINDS, wanted
 from pipeline.spec import Agent
 from pipeline.steps import documented, whole
@@ -24,7 +25,7 @@ Task = dict[str, Any]
 
 ROOT = toolchains.ROOT
 CORES = min(os.cpu_count() or 1, 8)
-_STEPLESS = ("toolchains", "inspect", "coral", "new", "test", "lint", "bench", "matrix", "properties")
+_STEPLESS = ("toolchains", "cluster", "scheduler", "work", "inspect", "coral", "new", "test", "lint", "bench", "matrix", "properties")
 _COMMANDS = (*_STEPLESS, "train")
 AGAIN = "Give one: ./doit new FILE NAME"
 RESERVED = (*_COMMANDS, "documented", "sb3", "observations", "calibration", "returns", *KINDS)
@@ -97,14 +98,15 @@ def _describe(agent: Agent) -> str:
 
 
 def _for_step(agent: Agent, step: Step) -> Task:
-    needs = [name for name in step.toolchains if not (name == "torch" and agent.python)]
+    needs = [f"toolchains:{name}" for name in step.toolchains if not (name == "torch" and agent.python)]
+    reached = ["cluster"] if asking.CLUSTER else []
     return {
         "basename": agent.name,
         "name": step.name,
         "doc": step.says,
         "actions": [guarded(step.act)],
         "uptodate": [step.fresh],
-        "task_dep": [f"{agent.name}:{name}" for name in step.after] + [f"toolchains:{name}" for name in needs],
+        "task_dep": [f"{agent.name}:{name}" for name in step.after] + needs + reached,
         "verbosity": 0,
         "clean": [(shutil.rmtree, [step.record.parent], {"ignore_errors": True})],
         "meta": {"agent": agent.name, "step": step.name},
@@ -172,6 +174,29 @@ def for_toolchains() -> Iterator[Task]:
             "verbosity": 2,
             "meta": {"agent": "toolchains", "step": name},
         }
+
+
+def for_cluster() -> Iterator[Task]:
+    """Reach the cluster, so that where it is not there this is said once; and become a part of one."""
+    if asking.CLUSTER:
+        yield {
+            "basename": "cluster",
+            "doc": f"reach the scheduler at {asking.CLUSTER.address}",
+            "actions": [guarded(asking.connect)],
+            "task_dep": ["toolchains:cluster"],
+            "verbosity": 2,
+            "meta": {"agent": "cluster", "step": ""},
+        }
+    for name, part, doc, needs in (
+        ("scheduler", "scheduler", "Dask's scheduler: ./doit scheduler [-- OPTION…]", "toolchains:cluster"),
+        ("work", "worker", "do steps for a cluster: ./doit work tcp://HOST:PORT [OPTION…]", "toolchains"),
+    ):
+
+        def become(arguments: list[str], part: str = part) -> bool:
+            asking.become(part, [argument for argument in arguments if argument != "--"])
+            return True
+
+        yield {"basename": name, **about_files(doc, become), "task_dep": [needs]}
 
 
 def for_training(agents: list[Agent], root: Path) -> Iterator[Task]:
@@ -268,7 +293,7 @@ def stop_on_signals() -> None:
     """Ctrl-C and a cancelled CI job end a run at once and in one line; what had finished is kept."""
 
     def interrupt(signum: int, frame: Any) -> None:
-        processes.stop_all()
+        warm.stop_all()
         raise KeyboardInterrupt
 
     def say(kind: type[BaseException], error: BaseException, traceback: Any) -> None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from pipeline import errors, processes, toolchains
+from pipeline.cluster import asking
 
 
 def settings() -> tuple[Path, Path]:
@@ -29,6 +30,27 @@ def limit_memory() -> None:
     except ValueError:
         what, remedy = "memory is a number of GiB above 0", "Run ./doit memory=4"
         sys.exit(str(errors.ConfigWrongValue(what, found=asked, remedy=remedy)))
+
+
+def use_cluster() -> None:
+    """Where jobs are done: ``./doit cluster=tcp://HOST:PORT [blobs=URL] [patience=SECONDS]``; here if not told."""
+    from doit import get_var
+
+    address, blobs, patience = get_var("cluster", ""), get_var("blobs", ""), get_var("patience", "60")
+    try:
+        wrong = "blobs goes with cluster" if blobs and not address else ""
+        if address and "://" not in address:
+            wrong = "cluster is the address of a scheduler"
+        if blobs and ("://" not in blobs or blobs.startswith("memory:")):
+            wrong = "blobs is the URL of a folder that this machine and the workers can write to"
+        seconds = float(patience)
+        if wrong or not 0 < seconds < float("inf"):
+            raise ValueError
+    except ValueError:
+        what = wrong or "patience is a number of seconds above 0"
+        remedy = "Run ./doit cluster=tcp://HOST:PORT, perhaps with blobs=s3://BUCKET/FOLDER and patience=600"
+        sys.exit(str(errors.ConfigWrongValue(what, remedy=remedy)))
+    asking.CLUSTER = asking.Cluster(address, blobs, seconds) if address else None
 
 
 def surveyed() -> str:

@@ -45,7 +45,7 @@ def execute(path: Path) -> int:
         result = error.to_json()
     except OSError as error:
         traceback.print_exc()
-        result = _from_os(error).to_json()
+        result = from_os(error).to_json()
     except Exception as error:
         traceback.print_exc()
         result = (disk_full(job) or errors.ConverterFailed(_telling(error))).to_json()
@@ -68,7 +68,8 @@ def disk_full(job: dict[str, Any]) -> errors.DiskFull | None:
     return errors.DiskFull("the disk is full", found=f"{free:,} bytes free") if free < 1 << 16 else None
 
 
-def _from_os(error: OSError) -> errors.SlipwayError:
+def from_os(error: OSError) -> errors.SlipwayError:
+    """What the system refused, as ours."""
     import errno
 
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -129,7 +130,7 @@ def _fork(path: str) -> int:
         return child
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    _die_with_parent()
+    die_with_parent()
     code = 1
     try:
         code = execute(Path(path))
@@ -137,7 +138,7 @@ def _fork(path: str) -> int:
         os._exit(code)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """On Linux, ask for SIGKILL when the parent dies, so that a killed run leaves no stray process."""
     if sys.platform == "linux":
         import ctypes
@@ -146,7 +147,7 @@ def _die_with_parent() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    _die_with_parent()
+    die_with_parent()
     if arguments[0] == "--warm":
         warm(arguments[1], arguments[2:])
         return 0

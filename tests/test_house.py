@@ -24,12 +24,25 @@ FLOORS = (
     ("agents", "hops.", "runtimes."),
     ("checks", "deciding"),
     ("doing", "worker"),
-    ("processes", "told"),
+    ("warm",),
+    ("processes", "cluster"),
+    ("told",),
     ("steps",),
     ("report", "survey", "live", "reporter", "tasks"),
 )
 HEAVY = {"torch", "tensorflow", "onnx", "onnx_tf", "tensorflowjs", "stable_baselines3", "gymnasium", "numpy"}
-HEAVY |= {"onnxruntime", "ai_edge_litert", "tflite_micro", "safetensors", "sb3_contrib", "jax", "matplotlib", "rich"}
+HEAVY |= {
+    "onnxruntime",
+    "ai_edge_litert",
+    "tflite_micro",
+    "safetensors",
+    "sb3_contrib",
+    "jax",
+    "matplotlib",
+    "rich",
+    "distributed",
+    "dask",
+}
 
 
 def name_of(path: Path) -> str:

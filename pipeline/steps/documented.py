@@ -35,8 +35,8 @@ def export(agent: Agent, home: Path) -> Step:
 
     def make(staged: Path, log: Path) -> None:
         def attempt(as_written: bool) -> str:
-            settings = {"as_written": as_written, "observations": str(seen)}
-            job = {"do": "document", "source": str(source), "target": str(staged), "settings": settings}
+            settings = {"as_written": as_written, "observations": seen}
+            job = {"do": "document", "source": source, "target": staged, "settings": settings}
             return _attempt(agent, "torch", job, log)
 
         died = attempt(as_written=True)
@@ -74,8 +74,8 @@ def answer(agent: Agent, home: Path) -> Step:
     def make(staged: Path, log: Path) -> None:
         if not (source / "policy.onnx").is_file() or not (source / "wrapper.npz").is_file():
             raise errors.NotRun("nothing was exported")
-        given = {**settings, "observations": str(seen)}
-        job = {"do": "document_answer", "source": str(source), "target": str(staged), "settings": given}
+        given = {**settings, "observations": seen}
+        job = {"do": "document_answer", "source": source, "target": staged, "settings": given}
         died = _attempt(agent, "device", job, log)
         if died:
             write(staged / ANSWERS, {"runs": died})

@@ -55,8 +55,8 @@ def pictures(agent: Agent, home: Path, hop: Hop) -> Step:
         rungs = [
             {
                 "rung": BY_KIND[kind].rung,
-                "folder": str(home / kind),
-                "episodes": str(home / kind / ladder.runtime_of(kind) / gate.EPISODES),
+                "folder": home / kind,
+                "episodes": home / kind / ladder.runtime_of(kind) / gate.EPISODES,
                 "status": found.status,
                 "chosen": kind == best and (found.status == "passed" or bool(agent.int8.waiver)),
                 "closed_loop": found.figures.get("closed_loop", {}),
@@ -64,8 +64,8 @@ def pictures(agent: Agent, home: Path, hop: Hop) -> Step:
             for kind, found in tried(agent, home, hop)
         ]
         outputs = home / best / ladder.runtime_of(best)
-        settings = {**about, "rungs": rungs, "observations": str(seen), "outputs": str(outputs)}
-        asked = {"do": "draw", "source": str(home / best), "target": str(staged), "settings": settings}
+        settings = {**about, "rungs": rungs, "observations": seen, "outputs": outputs}
+        asked = {"do": "draw", "source": home / best, "target": staged, "settings": settings}
         making.job(agent, TOOLCHAIN, asked, log)
 
     return making.folder_step(

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts, errors, fingerprint, processes, toolchains
+from pipeline import artifacts, errors, fingerprint, processes, toolchains, warm
 from pipeline.artifacts import Manifest
-from pipeline.processes import Job, Place
+from pipeline.cluster import asking
+from pipeline.processes import Job
 from pipeline.spec import Agent
+from pipeline.warm import Place
 
 
 @dataclass(frozen=True)
@@ -49,20 +51,25 @@ def place(agent: Agent, toolchain: str) -> Place:
     if toolchain == "torch" and agent.python:
         toolchains.foreign_versions(agent.python)  # says what it lacks
         return Place(agent.python, told.imports)
-    return Place(toolchains.python(toolchain), told.imports, told.rehearsal)
+    return Place(toolchains.python(toolchain), told.imports, told.rehearsal, toolchain)
 
 
-def job(agent: Agent, toolchain: str, job: Job, log: Path, beside: tuple[str, Job] | None = None) -> None:
-    """Run a job in a toolchain.
+def job(
+    agent: Agent, toolchain: str, job: Job, log: Path, beside: tuple[str, Job] | None = None, *, here: bool = False
+) -> None:
+    """Run a job in a toolchain, on a machine of the cluster if there is one.
 
     :param beside: another toolchain and job, which the first one speaks with
+    :param here: it needs what only this machine is known to have
     """
     begun = time.monotonic()
     if toolchain == "torch" and agent.import_from:
-        job = {**job, "import_from": [str(Path(folder).resolve()) for folder in agent.import_from]}
+        job = {**job, "import_from": [Path(folder).resolve() for folder in agent.import_from]}
     other = (place(agent, beside[0]), beside[1]) if beside else None
-    limits = processes.Limits(agent.timeout, processes.MEMORY * processes.GIB)
-    ended = processes.run(place(agent, toolchain), job, log, limits, other)
+    limits = warm.Limits(agent.timeout, processes.MEMORY * warm.GIB)
+    first = place(agent, toolchain)
+    run = asking.run if asking.does(first) and not here else processes.run
+    ended = run(first, job, log, limits, other)
     took = f"{time.monotonic() - begun:.2f} s, {ended['cpu']:.2f} s of CPU, peak {ended['peak_kib'] / 1024:.0f} MiB"
     with log.open("a", encoding="utf-8") as file:
         file.write(f"{job['do']}: {took}\n")

@@ -28,7 +28,7 @@ def fetch(agent: Agent, home: Path) -> Step:
         return {"settings": settings}
 
     def make(staged: Path, log: Path) -> None:
-        making.job(agent, "hub", {"do": "fetch", "target": str(staged), "settings": settings}, log)
+        making.job(agent, "hub", {"do": "fetch", "target": staged, "settings": settings}, log)
 
     says = f"fetch {agent.hub.filename} of {agent.hub.repo_id} from the Hugging Face Hub"
     return making.folder_step(agent, home, home / HUB, HUB, says, after=(), needs=("hub",), key=key, make=make)
@@ -45,7 +45,7 @@ def train(agent: Agent, home: Path) -> Step:
         return making.key_of(agent, "torch", fingerprint.code("pipeline.agents.training"), settings)
 
     def make(staged: Path, log: Path) -> None:
-        making.job(agent, "torch", {"do": "train", "target": str(staged), "settings": settings}, log)
+        making.job(agent, "torch", {"do": "train", "target": staged, "settings": settings}, log)
 
     recipe = agent.recipe
     says = f"train {recipe.algorithm} on {agent.environment.id} for {recipe.steps:,} steps"
@@ -85,7 +85,8 @@ def read(agent: Agent, home: Path) -> Step:
         return making.key_of(agent, "torch", fingerprint.code("pipeline.agents.jobs"), settings, **inputs)
 
     def make(staged: Path, log: Path) -> None:
-        making.job(agent, "torch", {"do": "read", "target": str(staged), "settings": {**settings, **given()}}, log)
+        paths = {label: path if path == "none" else Path(path) for label, path in given().items()}
+        making.job(agent, "torch", {"do": "read", "target": staged, "settings": {**settings, **paths}}, log)
 
     after = () if agent.zip else (before,)
     says = (
@@ -127,7 +128,8 @@ def observe(agent: Agent, home: Path, name: str) -> Step:
     def make(staged: Path, log: Path) -> None:
         if name == ladder.MORE and ladder.more_unneeded(agent, home):
             raise errors.NotRun(ladder.more_unneeded(agent, home))
-        job = {"do": "observe", "source": str(source), "target": str(staged), "settings": settings}
+        own = {"file": Path(settings["file"])} if settings["file"] else {}
+        job = {"do": "observe", "source": source, "target": staged, "settings": {**settings, **own}}
         making.job(agent, "torch", job, log)
 
     says = {
@@ -157,7 +159,7 @@ def play(agent: Agent, home: Path, hops: tuple[Hop, ...]) -> Step:
         return making.key_of(agent, "torch", code, settings, source=making.files(source))
 
     def make(staged: Path, log: Path) -> None:
-        job = {"do": "play", "source": str(source), "target": str(staged), "settings": settings}
+        job = {"do": "play", "source": source, "target": staged, "settings": settings}
         making.job(agent, "torch", job, log)
 
     says = "let the agent and a random policy act: returns that artifacts are held to"

@@ -63,13 +63,13 @@ def convert(agent: Agent, home: Path, hop: Hop) -> Step:
             "do": "convert",
             "module": hop.module,
             "kind": hop.kind,
-            "source": str(source),
-            "target": str(staged),
-            "golden": str(golden) if golden else "",
+            "source": source,
+            "target": staged,
+            "golden": golden or "",
             "tools": {hop.toolchain: making.tools(agent, hop.toolchain)},
-            "settings": {**settings, **{name: str(home / name) for name in hop.inputs}},
+            "settings": {**settings, **{name: home / name for name in hop.inputs}},
         }
-        making.job(agent, hop.toolchain, job, log)
+        making.job(agent, hop.toolchain, job, log, here=bool(hop.program))
 
     return making.folder_step(
         agent,
@@ -115,9 +115,9 @@ def run(agent: Agent, home: Path, hop: Hop, runtime: Runtime) -> Step:
         job = {
             "do": "run",
             "runtime": runtime.name,
-            "source": str(artifact),
-            "target": str(staged),
-            "observations": str(seen / "observations.npz"),
+            "source": artifact,
+            "target": staged,
+            "observations": seen / "observations.npz",
             "needs": {name: str(toolchains.folder(name)) for name in runtime.needs},
         }
         making.job(agent, runtime.toolchain, job, log)
@@ -154,6 +154,6 @@ def _alike(ours: Path, twin: Path | None) -> bool:
 
 def _evaluate(agent: Agent, home: Path, job: Job, settings: dict[str, Any], staged: Path, log: Path) -> None:
     """The artifact acts from its own toolchain's process; environment and source are in torch's."""
-    settings = {**settings, "returns": str(home / RETURNS / gate.PLAYED)}
-    asked = {"do": "evaluate", "source": str(home / SOURCE), "target": str(staged), "settings": settings}
+    settings = {**settings, "returns": home / RETURNS / gate.PLAYED}
+    asked = {"do": "evaluate", "source": home / SOURCE, "target": staged, "settings": settings}
     making.job(agent, "torch", asked, log, beside=(RUNTIMES[job["runtime"]].toolchain, {**job, "do": "decide"}))

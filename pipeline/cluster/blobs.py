@@ -1,0 +1,136 @@
+"""Files as blobs, named by their sha256, wherever fsspec can write: ``URL/ab/abcd…``.
+
+A blob that is there is not sent again, and what arrives is held to its name. A folder travels as a tree: its name and
+the digest of each file by relative path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pipeline import artifacts, errors
+
+Tree = dict[str, Any]  # "name"; and "files", or "file", or neither where there is nothing
+
+
+class Lacking(Exception):
+    """Blobs that are not there, or are not what their names say."""
+
+    def __init__(self, digests: Iterable[str]) -> None:
+        self.digests = sorted(digests)
+        super().__init__(f"{len(self.digests)} blobs lack or are damaged")
+
+
+def describe(path: Path, without: Path | None = None) -> tuple[Tree, dict[str, Path]]:
+    """The tree of a file or folder, and the files by digest. An artifact has the files that its manifest names.
+
+    :param without: a folder that does not come along
+    """
+    if path.is_file():
+        digest = artifacts.digest(path)
+        return {"name": path.name, "file": digest}, {digest: path}
+    if not path.is_dir():
+        return {"name": path.name}, {}
+    stored = artifacts.manifest(path)
+    found = [path / name for name in (*stored.files, artifacts.MANIFEST)] if stored else _below(path, without)
+    digests = {file: artifacts.digest(file) for file in found}
+    files = {file.relative_to(path).as_posix(): digest for file, digest in digests.items()}
+    return {"name": path.name, "files": files}, {digest: file for file, digest in digests.items()}
+
+
+def _below(folder: Path, without: Path | None) -> list[Path]:
+    found = []
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        hidden = any(part.startswith(".") or part == "__pycache__" for part in parts)
+        if path.is_file() and not hidden and not (without and path.is_relative_to(without)):
+            found.append(path)
+    return found
+
+
+def send(url: str, files: dict[str, Path]) -> None:
+    """Upload the files, by digest, that are not there yet."""
+    system, root = _store(url)
+    with _telling(url):
+        for digest, path in files.items():
+            place = _place(root, digest)
+            if not system.exists(place):
+                system.makedirs(place.rpartition("/")[0], exist_ok=True)
+                with path.open("rb") as source, system.open(place, "wb", autocommit=False) as target:
+                    shutil.copyfileobj(source, target)
+                target.commit()
+
+
+def fetch(url: str, tree: Tree, folder: Path) -> Path:
+    """Download a file or folder into a folder, under its own name.
+
+    :raises Lacking: some blobs are not there, or are not what their names say
+    """
+    place = folder / tree["name"]
+    if "file" in tree:
+        wanted = {place: tree["file"]}
+    else:
+        wanted = {place / _below_it(name): digest for name, digest in tree.get("files", {}).items()}
+        if "files" in tree:
+            place.mkdir(parents=True)
+    lacking = {digest for path, digest in wanted.items() if not _arrived(url, digest, path)}
+    if lacking:
+        raise Lacking(lacking)
+    return place
+
+
+def _below_it(name: str) -> PurePosixPath:
+    """A relative path that does not lead out of its folder: trees come from other machines."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise errors.BlobsUnfit("a tree names a file outside of its folder", found=name)
+    return path
+
+
+def _arrived(url: str, digest: str, path: Path) -> bool:
+    system, root = _store(url)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _telling(url):
+        try:
+            with system.open(_place(root, digest), "rb") as source, path.open("wb") as target:
+                shutil.copyfileobj(source, target)
+        except FileNotFoundError:
+            return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == digest
+
+
+def drop(url: str, digests: Iterable[str]) -> None:
+    """Remove blobs that are not what their names say, so that they are sent again."""
+    system, root = _store(url)
+    for digest in digests:
+        with _telling(url), contextlib.suppress(FileNotFoundError):
+            system.rm_file(_place(root, digest))
+
+
+def _store(url: str) -> tuple[Any, str]:
+    from fsspec.core import url_to_fs
+
+    with _telling(url):
+        system, root = url_to_fs(url)
+    return system, root.rstrip("/")
+
+
+def _place(root: str, digest: str) -> str:
+    return f"{root}/{digest[:2]}/{digest}"
+
+
+@contextlib.contextmanager
+def _telling(url: str) -> Any:
+    """Whatever a store raises, told as ours: each of fsspec's file systems has errors of its own."""
+    try:
+        yield
+    except (errors.SlipwayError, FileNotFoundError):
+        raise
+    except Exception as error:
+        raise errors.BlobsUnfit(f"{type(error).__name__}: {error}"[:300], found=url) from error
