@@ -144,6 +144,11 @@ class View:
             with self.writing:
                 self._write(f"{line(name, word, seconds)}\n{text}")
 
+    def note(self, text: str) -> None:
+        """What a run waits for stays above the view."""
+        with self.writing:
+            self._write(text)
+
     def close(self) -> None:
         """Take the view away."""
         with self.writing:

@@ -60,6 +60,11 @@ class Lines:
             self.running.pop(name, None)
             self._write(f"{line(name, word, seconds)}\n" + (f"{text}\n" if text else ""))
 
+    def note(self, text: str) -> None:
+        """What a run waits for."""
+        with self.lock:
+            self._write(f"{text}\n")
+
     def close(self) -> None:
         self.closed.set()
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts, errors, live, report, survey
+from pipeline import artifacts, errors, live, report, survey, warm
 from pipeline.hops import BY_KIND
 from pipeline.spec import Agent
 from pipeline.steps import documented, ladder, whole
@@ -71,6 +71,7 @@ class Reporter:
         self.kinds = {name.split(":")[1] for name in seen if ":" in name}
         if live.on_terminal(self.out):
             self.screen = live.View(self.out, self._progress(tasks, seen))
+        warm.SAY = self.screen.note
         if documented.DOCUMENTED in self.kinds:
             self.out.write("baseline=yes: SB3's own load executes what the pickles of the archives hold\n")
 
@@ -98,7 +99,7 @@ class Reporter:
         if not task.actions:
             return
         with self.counting:
-            self.ran += 1
+            self.ran += (task.meta or {}).get("counted", 1)
             self.started[task.name] = time.monotonic()
         if self.alone or not (task.meta or {}).get("agent"):
             self.screen.close()  # a program has the terminal for itself

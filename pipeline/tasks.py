@@ -185,7 +185,7 @@ def for_cluster() -> Iterator[Task]:
             "actions": [guarded(asking.connect)],
             "task_dep": ["toolchains:cluster"],
             "verbosity": 2,
-            "meta": {"agent": "cluster", "step": ""},
+            "meta": {"agent": "cluster", "step": "", "counted": 0},
         }
     for name, part, doc, needs in (
         ("scheduler", "scheduler", "Dask's scheduler: ./doit scheduler [-- OPTION…]", "toolchains:cluster"),

@@ -23,7 +23,7 @@ from typing import Any
 from pipeline import errors, worker
 from pipeline.cluster import blobs, paths
 from pipeline.cluster.asking import Cluster
-from pipeline.cluster.worker import Task, do
+from pipeline.cluster.worker import Task
 
 SENT = 3  # times that a job is sent where blobs were damaged
 LOOK = 1.0  # seconds between two looks at which workers are there
@@ -175,6 +175,15 @@ def _packed(url: str, message: Message) -> Task:
     return {**task, "paths": trees, "log": ""}
 
 
+def _do(task: Task) -> dict[str, Any]:
+    """Let the worker do a task. This module is ``__main__``, so the function travels by value: the scheduler, which
+    unpickles it too, may be one that does not have Slipway.
+    """
+    from pipeline.cluster import worker
+
+    return worker.do(task)
+
+
 async def _asked(link: Link, message: Message, task: Task) -> dict[str, Any]:
     """What a worker answers.
 
@@ -187,7 +196,7 @@ async def _asked(link: Link, message: Message, task: Task) -> dict[str, Any]:
 
     what = message["jobs"][0]["do"]
     needs = dict.fromkeys(message["needs"], 1)
-    future = link.client.submit(do, task, key=f"{what}-{uuid.uuid4().hex}", resources=needs, pure=False)
+    future = link.client.submit(_do, task, key=f"{what}-{uuid.uuid4().hex}", resources=needs, pure=False)
     answer = asyncio.ensure_future(link.client.gather(future))
     try:
         await _waited(link, message["needs"], answer)

@@ -6,21 +6,24 @@ on its machine, named with the first digits of its lock; and of ``slipway-…``,
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline import errors, processes, toolchains, worker
+from pipeline import errors, processes, toolchains, warm, worker
 from pipeline.cluster import blobs, paths
 from pipeline.cluster.asking import resource
 from pipeline.warm import Limits, Place
 
 Task = dict[str, Any]
+CLOSING = 10.0  # seconds in which a worker that closes has ended
 VISIBLE = 20.0  # seconds until a folder that was just made elsewhere is seen: network file systems are slow to tell
 
 
@@ -30,6 +33,16 @@ def dask_setup(dask_worker: Any) -> None:
     for name in ("", *ready):
         dask_worker.state.total_resources[resource(name)] = dask_worker.state.nthreads
         dask_worker.state.available_resources[resource(name)] = dask_worker.state.nthreads
+    threading.Thread(target=_end, args=(dask_worker,), daemon=True).start()
+
+
+def _end(dask_worker: Any) -> None:
+    """See to it that the process of a worker that closes ends: a SIGTERM while it does stops Dask from closing it."""
+    while dask_worker.status.name not in ("closing", "closed", "failed"):
+        time.sleep(1)
+    time.sleep(CLOSING)
+    warm.stop_all()
+    os._exit(1)
 
 
 def do(task: Task) -> dict[str, Any]:
