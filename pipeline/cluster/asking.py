@@ -63,6 +63,7 @@ def run(place: Place, job: Job, log: Path, limits: Limits, beside: tuple[Place, 
 
     :raises SlipwayError: also the classes of "other machines" in :mod:`pipeline.errors`
     """
+    assert CLUSTER is not None
     asked = [(place, job), *([beside] if beside else [])]
     jobs, named = paths.numbered([own for _, own in asked])
     needed = {each.toolchain for each, _ in asked}.union(*(own.get("needs", {}) for _, own in asked))
@@ -75,6 +76,7 @@ def run(place: Place, job: Job, log: Path, limits: Limits, beside: tuple[Place, 
         "log": str(log.resolve()),
         "seconds": limits.seconds,
         "memory": limits.memory,
+        "patience": CLUSTER.patience,
     }
     ended = _submit(message)
     return {"peak_kib": ended["peak_kib"], "cpu": ended["cpu"]}

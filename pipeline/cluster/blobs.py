@@ -66,22 +66,25 @@ def send(url: str, files: dict[str, Path]) -> None:
                 target.commit()
 
 
-def fetch(url: str, tree: Tree, folder: Path) -> Path:
-    """Download a file or folder into a folder, under its own name.
+def fetch(url: str, trees: Iterable[Tree], root: Path) -> list[Path]:
+    """Download files and folders, under their own names, each into a folder of its own: ``root/NUMBER/NAME``.
 
     :raises Lacking: some blobs are not there, or are not what their names say
     """
-    place = folder / tree["name"]
-    if "file" in tree:
-        wanted = {place: tree["file"]}
-    else:
-        wanted = {place / _below_it(name): digest for name, digest in tree.get("files", {}).items()}
+    places = []
+    lacking: set[str] = set()
+    for number, tree in enumerate(trees):
+        place = root / str(number) / tree["name"]
+        place.parent.mkdir(parents=True)
         if "files" in tree:
-            place.mkdir(parents=True)
-    lacking = {digest for path, digest in wanted.items() if not _arrived(url, digest, path)}
+            place.mkdir()
+        wanted = {place / _below_it(name): digest for name, digest in tree.get("files", {}).items()}
+        wanted |= {place: tree["file"]} if "file" in tree else {}
+        lacking |= {digest for path, digest in wanted.items() if not _arrived(url, digest, path)}
+        places.append(place)
     if lacking:
         raise Lacking(lacking)
-    return place
+    return places
 
 
 def _below_it(name: str) -> PurePosixPath:

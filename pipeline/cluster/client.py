@@ -25,7 +25,7 @@ from pipeline.cluster import blobs, paths
 from pipeline.cluster.asking import Cluster
 from pipeline.cluster.worker import Task
 
-SENT = 3  # times that a job is sent where blobs were damaged
+SENT = 4  # times that a job is sent where blobs were damaged: what it takes, then what it makes, and both once more
 LOOK = 1.0  # seconds between two looks at which workers are there
 SOON = 3.0  # seconds of waiting that are not worth a line
 
@@ -241,8 +241,8 @@ def _taken(url: str, message: Message, told: dict[str, Any]) -> dict[str, Any]:
     target = Path(message["paths"][message["target"]])
     if url:
         with tempfile.TemporaryDirectory(prefix=f"{target.name}-", dir=target.parent) as name:
-            made = blobs.fetch(url, told["made"], Path(name))
-            said = blobs.fetch(url, told["log"], Path(name)).read_text(encoding="utf-8", errors="replace")
+            made, lines = blobs.fetch(url, [told["made"], told["log"]], Path(name))
+            said = lines.read_text(encoding="utf-8", errors="replace")
             paths.replace(made, target)
         with Path(message["log"]).open("a", encoding="utf-8") as file:
             file.write(paths.renamed(said, told["places"], message["paths"]))

@@ -24,7 +24,6 @@ from pipeline.warm import Limits, Place
 
 Task = dict[str, Any]
 CLOSING = 10.0  # seconds in which a worker that closes has ended
-VISIBLE = 20.0  # seconds until a folder that was just made elsewhere is seen: network file systems are slow to tell
 
 
 def dask_setup(dask_worker: Any) -> None:
@@ -66,7 +65,7 @@ def _by_path(task: Task) -> dict[str, Any]:
     """All machines see the same folders."""
     places = [Path(path) for path in task["paths"]]
     target = places[task["target"]]
-    until = time.monotonic() + VISIBLE
+    until = time.monotonic() + task["patience"]  # network file systems are slow to tell what is made elsewhere
     while not target.is_dir():
         if time.monotonic() > until:
             raise errors.FolderNotShared(f"the worker on {socket.gethostname()} does not see a folder", file=target)
@@ -81,7 +80,7 @@ def _by_blobs(task: Task) -> dict[str, Any]:
     url = task["blobs"]
     with tempfile.TemporaryDirectory(prefix="slipway-") as name:
         root = Path(name)
-        places = [blobs.fetch(url, tree, root / str(number)) for number, tree in enumerate(task["paths"])]
+        places = blobs.fetch(url, task["paths"], root)
         target, log = places[task["target"]], root / "log.txt"
         log.touch()
         told = _done(task, places, log)
