@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -68,12 +69,12 @@ class Part:
 class Cluster:
     """A scheduler on loopback, and the workers that a test starts."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
         self.address = f"tcp://127.0.0.1:{free_port()}"
         self.parts: list[Part] = []
         port = self.address.rpartition(":")[2]
-        self.scheduler = self.start("./doit", "scheduler", "--", "--port", port).ready("Scheduler at")
+        self.start("./doit", "scheduler", "--", "--port", port, **environment).ready("Scheduler at")
 
     def start(self, *command: str, **environment: str) -> Part:
         log = self.folder / f"{len(self.parts)}.txt"
@@ -107,12 +108,28 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     found.stop()
 
 
+OWN = """import gymnasium
+gymnasium.register("Own-v0", "gymnasium.envs.classic_control:CartPoleEnv", max_episode_steps=50)
+"""
+TINY = """targets = ["onnx", "weights"]
+zip = "tiny.zip"
+vecnormalize = "tiny.pkl"
+import_from = ["code"]
+[environment]
+id = "Own-v0"
+imports = ["own"]
+"""
+
+
 @pytest.fixture(scope="module")
 def configs(tmp_path_factory: pytest.TempPathFactory, tiny_zip: Path) -> Path:
-    """A tiny agent, and one whose archive is none."""
+    """A tiny agent in an environment of the user's own, and one whose archive is none."""
     folder = tmp_path_factory.mktemp("configs")
-    text = f'targets = ["onnx", "weights"]\nvecnormalize = "{tiny_zip.with_suffix(".pkl")}"\nzip = "{tiny_zip}"\n'
-    (folder / "tiny.toml").write_text(text + '[environment]\nid = "CartPole-v1"\n')
+    (folder / "code").mkdir()
+    (folder / "code" / "own.py").write_text(OWN)
+    for suffix in (".zip", ".pkl"):
+        shutil.copyfile(tiny_zip.with_suffix(suffix), folder / f"tiny{suffix}")
+    (folder / "tiny.toml").write_text(TINY)
     (folder / "broken.zip").write_text("no zip")
     (folder / "broken.toml").write_text('targets = ["weights"]\nvecnormalize = "none"\nzip = "broken.zip"\n')
     return folder
@@ -133,11 +150,15 @@ def bytes_of(root: Path) -> dict[str, str]:
     }
 
 
-def same(run: Run, root: Path, here: Built) -> None:
-    """What is told and what is made are those of this machine alone."""
+def same(run: Run, root: Path, here: Built, configs: Path | None = None) -> None:
+    """What is told and what is made are those of this machine alone.
+
+    :param configs: where they are, if they were moved
+    """
     assert run.done - {"cluster"} == here.run.done, run.text
     assert run.text.replace(str(root), "ROOT").splitlines()[-5:-1] == here.run.text.splitlines()[-5:-1]
-    assert run.error("broken").replace(str(root), "") == here.run.error("broken").replace(str(here.artifacts), "")
+    assert run.error("broken").partition("broken.zip")[2] == here.run.error("broken").partition("broken.zip")[2]
+    assert f"file {configs or here.configs}/broken.zip: " in run.error("broken")
     assert bytes_of(root) == bytes_of(here.artifacts)
 
 
@@ -152,16 +173,17 @@ def test_cluster_makes_the_same_bytes(cluster: Cluster, here: Built, tmp_path: P
 
 
 def test_blobs_are_all_that_workers_need(cluster: Cluster, here: Built, tmp_path: Path) -> None:
-    """They do not see the artifacts; and blobs that are damaged are sent again."""
-    root, store = cluster.folder / "secret" / "artifacts", tmp_path / "store"
+    """They see neither the artifacts nor the archives and code; and blobs that are damaged are sent again."""
+    secret, store = cluster.folder / "secret", tmp_path / "store"
+    configs, root, again = secret / "configs", secret / "artifacts", secret / "again"
+    shutil.copytree(here.configs, configs)
     told = (f"cluster={cluster.address}", f"blobs=file://{store}")
-    same(doit(*told, configs=here.configs, artifacts=root), root, here)
+    same(doit(*told, configs=configs, artifacts=root), root, here, configs)
     stored = [path for path in store.rglob("*") if path.is_file()]
     assert stored and all(artifacts.digest(path) == path.name for path in stored)
     for path in stored:
         path.write_bytes(path.read_bytes()[:-1] + b"?")
-    again = cluster.folder / "secret" / "again"
-    same(doit(*told, configs=here.configs, artifacts=again), again, here)
+    same(doit(*told, configs=configs, artifacts=again), again, here, configs)
 
 
 def test_folder_that_workers_do_not_see_is_told(cluster: Cluster, here: Built) -> None:
@@ -224,6 +246,25 @@ def test_worker_that_is_killed_loses_nothing(cluster: Cluster, here: Built, tmp_
     said, _ = run.communicate(timeout=120)
     assert state(job)[0] == "Z", "its job died with it"
     same(Run(run.returncode, said), tmp_path, here)
+
+
+def test_job_that_one_worker_after_the_other_dies_of_is_given_up(here: Built, tmp_path: Path) -> None:
+    """The scheduler says how many: here it gives up with the first."""
+    lone = Cluster(tmp_path, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0")
+    command = ["./doit", f"cluster={lone.address}", "tiny", f"configs={here.configs}", f"artifacts={tmp_path / 'made'}"]
+    try:
+        worker = lone.work().ready("Registered to")
+        run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        until = time.monotonic() + 60
+        while not children(worker.process.pid):
+            assert time.monotonic() < until and run.poll() is None
+        worker.process.kill()
+        said, _ = run.communicate(timeout=60)
+    finally:
+        lone.stop()
+    line = Run(run.returncode, said).error("tiny")
+    assert line.startswith("WorkersDied: agent tiny, hop sb3, ")
+    assert "Read was given up, as 1 workers died of it. Read what the workers printed" in line
 
 
 def held(workers: list[Part]) -> tuple[Part, int]:
