@@ -15,6 +15,7 @@ from typing import Any
 
 from pipeline import artifacts, errors
 
+BUCKETS = ("s3", "gs", "az", "abfs")  # these have no folders, and to make one would make the bucket that a typo names
 Tree = dict[str, Any]  # "name"; and "files", or "file", or neither where there is nothing
 
 
@@ -60,7 +61,8 @@ def send(url: str, files: dict[str, Path]) -> None:
         for digest, path in files.items():
             place = _place(root, digest)
             if not system.exists(place):
-                system.makedirs(place.rpartition("/")[0], exist_ok=True)
+                if url.partition("://")[0] not in BUCKETS:
+                    system.makedirs(place.rpartition("/")[0], exist_ok=True)
                 with path.open("rb") as source, system.open(place, "wb", autocommit=False) as target:
                     shutil.copyfileobj(source, target)
                 target.commit()

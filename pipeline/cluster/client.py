@@ -55,7 +55,7 @@ class Link:
             timeout = f"{self.cluster.patience} s"
             self.client = await Client(self.cluster.address, asynchronous=True, timeout=timeout, set_as_default=False)
             await self.look()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:  # TypeError: TLS is asked for and not configured
             raise errors.ClusterUnreachable(f"there is no answer from {self._scheduler()}: {error}"[:300]) from None
         finally:
             waiting.cancel()
