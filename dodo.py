@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from pipeline import tasks, told
+from pipeline import tasks, told, warm
 from pipeline.reporter import Reporter
 from pipeline.tasks import Task
 
-tasks.stop_on_signals()
+warm.stop_on_signals()
 told.limit_memory()
 told.use_cluster()
 CONFIGS, ARTIFACTS = told.settings()

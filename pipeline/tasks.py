@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from typing import Any
 
 from doit.exceptions import TaskError, TaskFailed
 
-from pipeline import config, errors, folder, steps, told, toolchains, warm
+from pipeline import config, errors, folder, steps, told, toolchains
 from pipeline.cluster import asking
 from pipeline.hops import HOPS, KINDS, wanted
 from pipeline.spec import Agent
@@ -25,7 +24,8 @@ Task = dict[str, Any]
 
 ROOT = toolchains.ROOT
 CORES = min(os.cpu_count() or 1, 8)
-_STEPLESS = ("toolchains", "cluster", "scheduler", "work", "inspect", "coral", "new", "test", "lint", "bench", "matrix", "properties")
+_STEPLESS = ("toolchains", "cluster", "scheduler", "work", "inspect", "coral", "new", "test", "lint", "bench", "matrix",
+             "properties")  # fmt: skip
 _COMMANDS = (*_STEPLESS, "train")
 AGAIN = "Give one: ./doit new FILE NAME"
 RESERVED = (*_COMMANDS, "documented", "sb3", "observations", "calibration", "returns", *KINDS)
@@ -287,21 +287,3 @@ def draft(arguments: list[str], configs: Path) -> bool:
     config.load(target, KINDS, RESERVED)
     print(f"{os.path.relpath(target)} is written. Read its comments, then: ./doit {name}")
     return True
-
-
-def stop_on_signals() -> None:
-    """Ctrl-C and a cancelled CI job end a run at once and in one line; what had finished is kept."""
-
-    def interrupt(signum: int, frame: Any) -> None:
-        warm.stop_all()
-        raise KeyboardInterrupt
-
-    def say(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
-        if issubclass(kind, KeyboardInterrupt):
-            print("interrupted; what had finished is kept", file=sys.stderr)
-        else:
-            sys.__excepthook__(kind, error, traceback)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupt)
-    sys.excepthook = say
