@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> None:
     configs, artifacts, target = map(Path, arguments)
     agents = [config.load(path, KINDS) for path in config.paths(configs)]
     every = [
-        *tasks.for_agents(agents, artifacts, baseline=False),
+        *tasks.for_agents(agents, artifacts, baseline=False, spared=set()),
         *tasks.for_kinds(agents, baseline=False),
         *tasks.for_toolchains(),
     ]

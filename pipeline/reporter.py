@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import artifacts, errors, live, report, survey, warm
-from pipeline.hops import BY_KIND
+from pipeline.hops import BY_KIND, wanted
 from pipeline.spec import Agent
 from pipeline.steps import documented, ladder, whole
 
@@ -69,10 +69,14 @@ class Reporter:
         self.asked = steps & seen
         self.partly = {name.partition(":")[0] for name in steps - seen}
         self.kinds = {name.split(":")[1] for name in seen if ":" in name}
+        for agent in self.agents:  # those without a step are up to date as a whole
+            if agent.name in self.selected and not any(name.startswith(f"{agent.name}:") for name in seen):
+                self.kinds |= {hop.kind for hop in wanted(agent.targets)}
+                self.kinds |= {documented.DOCUMENTED} if self.baseline else set()
         if live.on_terminal(self.out):
             self.screen = live.View(self.out, self._progress(tasks, seen))
         warm.SAY = self.screen.note
-        if documented.DOCUMENTED in self.kinds:
+        if any(documented.DOCUMENTED in name for name in self.asked):
             self.out.write("baseline=yes: SB3's own load executes what the pickles of the archives hold\n")
 
     def _progress(self, tasks: dict[str, Any], seen: set[str]) -> live.Progress:

@@ -55,7 +55,7 @@ class Row:
 def table(out: Any, agents: list[Agent], root: Path, ran: Ran) -> None:
     """Write the table, its legend, why what was not run was not, and the summary."""
     baseline = documented.DOCUMENTED in ran.kinds
-    hops = [hop for hop in HOPS if hop.kind in ran.kinds]
+    hops = [hop for hop in HOPS if hop.kind in ran.kinds and any(hop in report.shown(agent) for agent in agents)]
     rows = [_row(agent, root, hops, ran) for agent in agents]
     lines = [["", "loaded", *(hop.kind for hop in hops), *(BASELINE if baseline else ()), "seconds"]]
     for row in rows:
