@@ -23,6 +23,10 @@ SHAPES = (
 CONFIG = """zip = "{name}.zip"
 vecnormalize = "none"
 {environment}
+[calibration]
+drawn = true
+[float16]
+return_kept = 0.0
 [int8]
 rungs = ["int8"]
 waiver = "untrained: there is no return to keep"
