@@ -41,7 +41,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A ladder of which the first rung failed and the second is handed on; jobs are written down, not run."""
 
     def job(_: Agent, toolchain: str, asked: dict[str, Any], log: Path) -> None:
-        (Path(asked["target"]) / "job.json").write_text(json.dumps({**asked, "toolchain": toolchain}))
+        (Path(asked["target"]) / "job.json").write_text(json.dumps({**asked, "toolchain": toolchain}, default=str))
 
     monkeypatch.setattr(making, "job", job)
     monkeypatch.setattr(making, "tools", lambda *_: {})
