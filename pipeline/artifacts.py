@@ -147,8 +147,12 @@ def replace_text(path: Path, text: str) -> None:
     """Write a file beside its place and move it there."""
     with writing(path):
         beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
+        try:
+            beside.write_text(text, encoding="utf-8")
+            beside.replace(path)
+        except OSError:
+            beside.unlink(missing_ok=True)
+            raise
 
 
 @contextlib.contextmanager

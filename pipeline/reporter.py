@@ -41,6 +41,8 @@ class Reporter:
         self.kinds: set[str] = set()
         self.failed: dict[str, str] = {}
         self.blocked: set[str] = set()
+        self.asked: set[str] = set()
+        self.partly: set[str] = set()
         self.settled: set[str] = set()
         self.ran = 0
 

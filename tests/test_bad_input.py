@@ -205,7 +205,7 @@ def run(folder: Path) -> Run:
         ("good", "AgentNameUnfit", "Agents 'Good' and 'good' would share one folder where case is ignored"),
         ("my agent", "AgentNameUnfit", "unfit for a path. Expected letters, digits, '-' and '_'"),
         ("interpreter", "ToolchainBroken", "/no/such/python: It does not run (No such file or directory). Install there: torch"),
-        ("slow", "JobTimedOut", "Observe was stopped after 6 s. Raise `timeout` in the config"),
+        ("slow", "JobTimedOut", "Observe was stopped after 6 s, twice. Raise `timeout` in the config"),
     ],
 )  # fmt: skip
 def test_bad_agent_gets_one_clear_error(run: Run, agent: str, kind: str, telling: str) -> None:

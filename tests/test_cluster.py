@@ -25,7 +25,7 @@ from pipeline.warm import Limits
 from running import ROOT, Built, Run, doit
 
 MODULE = "--preload", "pipeline.cluster.worker"
-NOT_BYTES = (".lock", ".staging", "log", "fresh.json")  # what may differ between two runs
+NOT_BYTES = (".lock", ".staging", ".fresh", "log")  # what may differ between two runs
 
 
 def free_port() -> int:

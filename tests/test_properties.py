@@ -5,6 +5,7 @@ A bounded set of drawn agents, always the same, in the test command; ``./doit pr
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -32,11 +33,11 @@ def jobs_in_this_process() -> Any:
     """Jobs of toolchains that the test toolchain holds too are done here, a process less; TensorFlow's in its own."""
     elsewhere = making.job
 
-    def here(agent: Agent, toolchain: str, job: dict[str, Any], log: Path) -> None:
-        if toolchain in ("torch", "device"):
-            doing.JOBS[job["do"]](job)
+    def here(agent: Agent, toolchain: str, job: dict[str, Any], log: Path, beside: Any = None, **more: Any) -> None:
+        if toolchain in ("torch", "device") and beside is None:
+            doing.JOBS[job["do"]](json.loads(json.dumps(job, default=str)))
         else:
-            elsewhere(agent, toolchain, job, log)
+            elsewhere(agent, toolchain, job, log, beside, **more)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(making, "job", here)

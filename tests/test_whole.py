@@ -44,7 +44,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "there is one more": lambda root: (root / "tiny/onnx/extra").touch(),
     "the archive is another": lambda root: (root / "tiny.zip").write_bytes(b"another"),
     "the archive is gone": lambda root: (root / "tiny.zip").unlink(),
-    "what was noted cannot be read": lambda root: (root / "tiny" / whole.FILE).write_text("{"),
+    "what was noted cannot be read": lambda root: (root / whole.FOLDER / "tiny").write_bytes(b"\xff"),
 }
 
 

@@ -1,9 +1,9 @@
 """What is up to date as a whole: of an agent of which nothing has changed since all its steps were, no step is asked.
 
 A hundred agents have nine thousand steps, and to ask each takes seconds. So when all steps of an agent are done or
-found up to date, ``fresh.json`` keeps a digest of what that rests on: the config, the code, the locks, which tools are
-there, and size, time and inode of every file that went in or came out, as git's index has them. An agent that differs
-in any of them is asked step by step, and every file's digest is computed.
+found up to date, ``.fresh/AGENT`` keeps a digest of what that rests on: the config, the code, the locks, which tools
+are there, and size, time and inode of every file that went in or came out, as git's index has them. An agent that
+differs in any of them is asked step by step, and every file's digest is computed.
 """
 
 from __future__ import annotations
@@ -19,23 +19,25 @@ from pathlib import Path
 from pipeline import artifacts, toolchains
 from pipeline.spec import Agent
 
-FILE = "fresh.json"
+FOLDER = ".fresh"
 LOG = "log"
 
 
 def fresh(agent: Agent, root: Path, baseline: bool) -> bool:
     """Whether nothing has changed since :func:`record`."""
     try:
-        stored = json.loads((root / agent.name / FILE).read_text(encoding="utf-8"))["digest"]
-    except (OSError, ValueError, KeyError, TypeError):
+        stored = (root / FOLDER / agent.name).read_text(encoding="utf-8")
+    except (OSError, ValueError):
         return False
-    return bool(stored == _digest(agent, root, baseline))
+    return bool(stored) and stored == _digest(agent, root, baseline)
 
 
 def record(agent: Agent, root: Path, baseline: bool) -> None:
     """Note that all steps of an agent are done or up to date."""
     if found := _digest(agent, root, baseline):
-        artifacts.replace_text(root / agent.name / FILE, json.dumps({"digest": found}) + "\n")
+        with artifacts.writing(root):
+            (root / FOLDER).mkdir(exist_ok=True)
+        artifacts.replace_text(root / FOLDER / agent.name, found)
 
 
 def _digest(agent: Agent, root: Path, baseline: bool) -> str:
@@ -50,7 +52,7 @@ def _digest(agent: Agent, root: Path, baseline: bool) -> str:
         _ours(),
         str([shutil.which(agent.edgetpu.command[0])]),
         *(line for path in given if path and path != "none" for line in _entries(Path(path))),
-        *(line for line in _entries(home, below=home) if not line.startswith((f"{FILE} ", f"{LOG}/"))),
+        *(line for line in _entries(home, below=home) if not line.startswith(f"{LOG}/")),
     ]
     return hashlib.sha256("\n".join(entries).encode()).hexdigest()
 
