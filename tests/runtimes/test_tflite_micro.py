@@ -14,7 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from pipeline import contract as contracts
-from pipeline import errors, worker
+from pipeline import doing, errors
 from pipeline.hops import tflite_signature
 from pipeline.runtimes import litert, micro_interpreter, signatures, tflite_micro
 from running import Built
@@ -101,7 +101,7 @@ def test_worker_writes_what_a_runtime_measured(tiny_agents: Built, tmp_path: Pat
         target = tmp_path / runtime
         target.mkdir()
         job = {"runtime": runtime, "source": str(home / "tflite_int8"), "target": str(target), "needs": {}}
-        worker.run({**job, "observations": seen})
+        doing.run({**job, "observations": seen})
         assert (target / "outputs.npz").is_file()
         assert (target / "figures.json").is_file() is measured
     figures = json.loads((tmp_path / "tflite_micro" / "figures.json").read_text())
