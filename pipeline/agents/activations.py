@@ -208,6 +208,29 @@ class IntegerLeakyReLU(nn.LeakyReLU):
         return above - self.negative_slope * below
 
 
+class IntegerPReLU(PReLU):
+    """As :class:`IntegerLeakyReLU`, with learned slopes."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        above, below = _halves(x)
+        return above - self.weight.view(-1, *[1] * (x.dim() - 2)) * below
+
+
+class IntegerRReLU(RReLU):
+    """As :class:`IntegerLeakyReLU`, with the mean slope."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        above, below = _halves(x)
+        return above - (self.lower + self.upper) / 2 * below
+
+
+class IntegerSoftshrink(Softshrink):
+    """``max(x - lambda, 0) - max(-x - lambda, 0)``."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x - self.lambd) - torch.relu(x * -1.0 - self.lambd)
+
+
 def _halves(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """``max(x, 0)`` and ``max(-x, 0)``, each with 256 steps of its own.
 
@@ -246,7 +269,7 @@ def _polynomial(x: torch.Tensor, coefficients: tuple[float, ...]) -> torch.Tenso
 
 _OF_INTEGERS = (
     *(IntegerELU, IntegerCELU, IntegerSELU, IntegerSoftplus, IntegerLogSigmoid, IntegerMish, IntegerGELU),
-    *(IntegerHardswish, IntegerSoftsign, IntegerLeakyReLU),
+    *(IntegerHardswish, IntegerSoftsign, IntegerLeakyReLU, IntegerPReLU, IntegerRReLU, IntegerSoftshrink),
 )
 FOR_INTEGERS = {cls.__bases__[0]: cls for cls in _OF_INTEGERS}
 

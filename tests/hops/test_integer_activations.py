@@ -54,6 +54,13 @@ def test_activation_in_int8_decides_as_the_agent(agents: Built, name: str, kind:
     assert verdict["figures"]["outputs"]["action"]["mean"] < MEAN_ERROR
 
 
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_what_rounding_costs_a_layer_is_a_share_of_its_answers(agents: Built, name: str) -> None:
+    """What is added to or multiplied by a layer's answers must not be taken for them."""
+    layers = json.loads((agents.artifacts / name / "tflite_int8" / "layers.json").read_text())
+    assert all(0 <= layer[cause] < 0.5 for layer in layers for cause in ("inherited", "weights", "steps", "error"))
+
+
 def test_activation_in_16_bits_runs_in_tflm_too(tmp_path: Path) -> None:
     """Its constants have no dimension, and those of 8 bits one."""
     family = next(family for family in families() if family.feature == "activation ELU")
