@@ -12,7 +12,6 @@ Writes ``docs/benchmarks/coral.json``, ``.md``, ``.png`` and ``.svg``; ends with
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import tempfile
 import time
@@ -221,17 +220,12 @@ def main() -> int:
     print(measuring.refusals(said), end="")
     reached = goals(networks)
     result = {
-        "goals": [dataclasses.asdict(goal) for goal in reached],
         "unit": "milliseconds",
         "slice": SLICE,
         "on_chip_bytes": edgetpu_memory.CACHE,
-        "machine": measuring.machine(),
         "networks": networks,
     }
-    measuring.write("coral", result, coral_page.page(result))
-    measuring.draw("coral")
-    print(f"docs/benchmarks/coral.md is written; {time.monotonic() - begun:.0f} s")
-    return measuring.judge(reached)
+    return measuring.finish("coral", begun, reached, result, coral_page.page)
 
 
 if __name__ == "__main__":

@@ -258,20 +258,15 @@ def main(arguments: list[str]) -> int:
     print(measuring.refusals(said), end="")
     reached = goals(found)
     result = {
-        "goals": [dataclasses.asdict(goal) for goal in reached],
         "unit": "microseconds",
         "slice": SLICE,
         "rounds": ROUNDS,
         "starts": STARTS,
         "methods": {key: {"says": held.says, "batch_1": held.batch_1} for key, held in METHODS.items()},
-        "machine": measuring.machine(),
         "load": os.getloadavg()[0],
         "agents": found,
     }
-    measuring.write("deciding", result, deciding_page.page(result))
-    measuring.draw("deciding", "charts")
-    print(f"docs/benchmarks/deciding.md is written; {time.monotonic() - begun:.0f} s")
-    return measuring.judge(reached)
+    return measuring.finish("deciding", begun, reached, result, deciding_page.page, "charts")
 
 
 if __name__ == "__main__":

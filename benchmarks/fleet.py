@@ -11,7 +11,6 @@ Writes ``docs/benchmarks/fleet.json``, ``.md``, ``.png`` and ``.svg``; ends with
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import re
@@ -179,12 +178,7 @@ def main(arguments: list[str]) -> int:
     begun = time.monotonic()
     with measuring.alone(), tempfile.TemporaryDirectory() as name:
         found = measure(arguments, Path(name))
-    reached = goals(found)
-    result = {"goals": [dataclasses.asdict(goal) for goal in reached], "machine": measuring.machine(), **found}
-    measuring.write("fleet", result, fleet_page.page(result))
-    measuring.draw("fleet", "charts")
-    print(f"docs/benchmarks/fleet.md is written; {time.monotonic() - begun:.0f} s")
-    return measuring.judge(reached)
+    return measuring.finish("fleet", begun, goals(found), found, fleet_page.page, "charts")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ the programs here get into a toolchain: they import its libraries inside functio
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import importlib
 import json
@@ -124,7 +125,7 @@ class Goal:
         return {True: "✓", False: "✗ missed", None: "– nothing to judge"}[self.reached]
 
 
-def judge(goals: Sequence[Goal]) -> int:
+def _judge(goals: Sequence[Goal]) -> int:
     """Print the goals; 1 where one is missed."""
     for goal in goals:
         print(f"{goal.mark[0]} {goal.what}: {goal.found} (to reach: {goal.want})")
@@ -143,14 +144,26 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
 
-def write(name: str, found: Job, page: str) -> None:
-    """``docs/benchmarks/NAME.json`` and ``.md``."""
+def finish(
+    name: str, begun: float, goals: Sequence[Goal], found: Job, page: Callable[[Job], str], module: str = "pictures"
+) -> int:
+    """Write ``docs/benchmarks/NAME.json``, ``.md`` and the picture, and judge; 1 where a goal is missed.
+
+    :param begun: when the benchmark did, by ``time.monotonic``
+    :param found: what was measured; ``goals`` and ``machine`` are added here
+    :param page: makes the page of all that
+    :param module: that draws
+    """
+    result = {"goals": [dataclasses.asdict(goal) for goal in goals], "machine": machine(), **found}
     PAGES.mkdir(parents=True, exist_ok=True)
-    (PAGES / f"{name}.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    (PAGES / f"{name}.md").write_text(page, encoding="utf-8")
+    (PAGES / f"{name}.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (PAGES / f"{name}.md").write_text(page(result), encoding="utf-8")
+    _draw(name, module)
+    print(f"docs/benchmarks/{name}.md is written; {time.monotonic() - begun:.0f} s")
+    return _judge(goals)
 
 
-def draw(name: str, module: str = "pictures") -> None:
+def _draw(name: str, module: str) -> None:
     """The picture of ``NAME.json`` beside it, by a function of a module of ours; says so where it cannot be drawn."""
     said = "the toolchain pictures is not made"
     if toolchains.ready("pictures"):

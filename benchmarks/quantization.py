@@ -226,15 +226,10 @@ def main(arguments: list[str]) -> int:
         "agents_of": origin,
         "left_out": left_out,
         "episodes": episodes(),
-        "goals": [dataclasses.asdict(goal) for goal in reached],
         "methods": quantization_page.METHODS,
-        "machine": measuring.machine(),
         "agents": found,
     }
-    measuring.write("quantization", result, quantization_page.page(result))
-    measuring.draw("quantization")
-    print(f"docs/benchmarks/quantization.md is written; {time.monotonic() - begun:.0f} s")
-    return measuring.judge(reached)
+    return measuring.finish("quantization", begun, reached, result, quantization_page.page)
 
 
 if __name__ == "__main__":

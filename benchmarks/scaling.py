@@ -11,7 +11,6 @@ Writes ``docs/benchmarks/scaling.json``, ``.md``, ``.png`` and ``.svg``; ends wi
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import shutil
@@ -139,17 +138,12 @@ def main(arguments: list[str]) -> int:
             series[label] = [measure(Path(name) / label / str(n), n, targets) for n in counts]
     reached = goals(series, commands)
     result = {
-        "goals": [dataclasses.asdict(goal) for goal in reached],
-        "machine": measuring.machine(),
         "source": SOURCE,
         "targets": SERIES,
         "commands": commands,
         "series": series,
     }
-    measuring.write("scaling", result, scaling_page.page(result))
-    measuring.draw("scaling", "charts")
-    print(f"docs/benchmarks/scaling.md is written; {time.monotonic() - begun:.0f} s")
-    return measuring.judge(reached)
+    return measuring.finish("scaling", begun, reached, result, scaling_page.page, "charts")
 
 
 if __name__ == "__main__":

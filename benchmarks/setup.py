@@ -13,7 +13,6 @@ Writes ``docs/benchmarks/setup.json``, ``.md``, ``.png`` and ``.svg``; ends with
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 import shutil
@@ -114,16 +113,11 @@ def main(arguments: list[str]) -> int:
             found[label]["empty"]["cached"] = size(work / "cache")
     reached = goals(found, not arguments)
     result = {
-        "goals": [dataclasses.asdict(goal) for goal in reached],
-        "machine": measuring.machine(),
         "lock": lock,
         "made": arguments or list(toolchains.TOOLCHAINS),
         **found,
     }
-    measuring.write("setup", result, setup_page.page(result))
-    measuring.draw("setup", "charts")
-    print(f"docs/benchmarks/setup.md is written; {time.monotonic() - begun:.0f} s")
-    return measuring.judge(reached)
+    return measuring.finish("setup", begun, reached, result, setup_page.page, "charts")
 
 
 if __name__ == "__main__":
