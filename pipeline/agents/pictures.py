@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline import artifacts
 from pipeline import contract as contracts
 from pipeline.agents import plots
 
@@ -111,10 +112,13 @@ def dependence(contract: Mapping[str, Any], settings: Mapping[str, Any]) -> Told
     seen = Path(settings["observations"])
     samples = json.loads((seen / "about.json").read_text(encoding="utf-8"))["samples"]
     rows = np.linspace(0, samples - 1, min(samples, ROWS)).round().astype(int)
-    reference, outputs = _arrays(seen / "reference.npz"), _arrays(Path(settings["outputs"]) / "outputs.npz")
+    reference, outputs = (
+        artifacts.arrays(seen / "reference.npz"),
+        artifacts.arrays(Path(settings["outputs"]) / "outputs.npz"),
+    )
     output, error, differ = _errors(contract, {n: v[rows] for n, v in reference.items() if n in outputs},
                                     {n: v[rows] for n, v in outputs.items()})  # fmt: skip
-    stored, found, reached, count = _arrays(seen / "observations.npz"), [], [np.zeros(SHUFFLED)], 0
+    stored, found, reached, count = artifacts.arrays(seen / "observations.npz"), [], [np.zeros(SHUFFLED)], 0
     for entry in contract["takes"]:
         if entry["role"] != "observation":
             continue
@@ -257,13 +261,6 @@ def _short(name: str) -> str:
     """The name of a layer, from that of a converted tensor: its module, where that can be told."""
     parts = [part for part in name.split(";")[0].split("/") if part and not part.startswith("onnx_tf_prefix")]
     return "output" if len(parts) < 2 else parts[-2]
-
-
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    import numpy as np
-
-    with np.load(path) as stored:
-        return {name: stored[name] for name in stored.files}
 
 
 def _digits(value: float) -> float:

@@ -59,7 +59,9 @@ class _Play:
         for index, env in enumerate(self.envs):
             env.action_space.seed(seed + index)
         starts = [env.reset(seed=seed + index)[0] for index, env in enumerate(self.envs)]
-        current = [self._observed(index, start) for index, start in enumerate(starts)]
+        current = [
+            environments.observed(env, start, self.contract) for env, start in zip(self.envs, starts, strict=True)
+        ]
         seen: list[list[Inputs]] = [[] for _ in self.envs]
         returns = [0.0] * len(self.envs)
         running = list(range(len(self.envs)))
@@ -74,13 +76,10 @@ class _Play:
                 observation, reward, terminated, truncated, _ = self.envs[index].step(action)
                 returns[index] += float(reward)
                 if not (terminated or truncated):
-                    current[index] = self._observed(index, observation)
+                    current[index] = environments.observed(self.envs[index], observation, self.contract)
                     still.append(index)
             running = still
         return [_stacked(steps) for steps in seen], returns
-
-    def _observed(self, index: int, observation: Any) -> Inputs:
-        return environments.observed(self.envs[index], observation, self.contract)
 
     def _actions(self, rows: list[Inputs], running: list[int], step: int) -> list[Any]:
         import numpy as np

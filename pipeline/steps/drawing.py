@@ -82,6 +82,6 @@ def pictures(agent: Agent, home: Path, hop: Hop) -> Step:
 
 
 def tried(agent: Agent, home: Path, hop: Hop) -> list[tuple[str, Verdict]]:
-    """Kinds and verdicts of the rungs that were judged, in the ladder's order."""
-    found = [(kind, ladder.verdict_of(home, kind)) for kind in hop.rungs if BY_KIND[kind].rung in agent.int8.rungs]
-    return [(kind, verdict) for kind, verdict in found if verdict is not None and verdict.status != "not_run"]
+    """Kinds and verdicts of the rungs that were made, in the ladder's order."""
+    found = ladder.judged(agent, home, hop)
+    return [(kind, verdict) for kind, verdict in found.items() if verdict.status != "not_run"]

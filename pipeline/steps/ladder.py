@@ -67,18 +67,14 @@ def chosen(agent: Agent, home: Path, hop: Hop) -> tuple[str, bool]:
     :raises errors.NotRun: no rung could be made
     :raises errors.CheckFailed: none passed, and nothing is waived
     """
-    found = {kind: verdict_of(home, kind) for kind in hop.rungs if BY_KIND[kind].rung in agent.int8.rungs}
-    judged = {kind: verdict for kind, verdict in found.items() if verdict is not None}
-    passed = [kind for kind, verdict in judged.items() if verdict.status == "passed"]
-    if passed:
-        return next((kind for kind in passed if certain(judged[kind])), passed[0]), False
-    failed = {kind: verdict for kind, verdict in judged.items() if verdict.status == "failed"}
-    if not failed:
-        reasons = [verdict.reason for verdict in judged.values()]
-        raise errors.NotRun(reasons[0] if reasons else "no rung of the ladder was made")
+    found = judged(agent, home, hop)
+    if passed := _first_that_passed(found):
+        return passed, False
+    if not (most := _that_keeps_most(found)):
+        raise errors.NotRun(next((verdict.reason for verdict in found.values()), "no rung of the ladder was made"))
     if agent.int8.waiver:
-        return max(failed, key=lambda kind: worth(failed[kind])), True
-    said = "; ".join(f"{kind}: {verdict.reason}" for kind, verdict in failed.items())
+        return most, True
+    said = "; ".join(f"{kind}: {verdict.reason}" for kind, verdict in found.items() if verdict.status == "failed")
     raise errors.CheckFailed(
         f"no rung of the ladder keeps the return. {said}",
         remedy="Calibrate on more episodes ([calibration]), allow further rungs (int8.rungs), lower int8.return_kept, "
@@ -88,12 +84,26 @@ def chosen(agent: Agent, home: Path, hop: Hop) -> tuple[str, bool]:
 
 def best(agent: Agent, home: Path, hop: Hop) -> str:
     """The kind of the rung that is handed on; where none is, of the one that keeps most, or else the first."""
+    found = judged(agent, home, hop)
+    return _first_that_passed(found) or _that_keeps_most(found) or hop.rungs[0]
+
+
+def judged(agent: Agent, home: Path, hop: Hop) -> dict[str, Verdict]:
+    """Verdicts by kind of the rungs that the config allows, as far as there are some, in the ladder's order."""
     found = {kind: verdict_of(home, kind) for kind in hop.rungs if BY_KIND[kind].rung in agent.int8.rungs}
-    try:
-        return chosen(agent, home, hop)[0]
-    except (errors.CheckFailed, errors.NotRun):
-        failed = {kind: worth(v) for kind, v in found.items() if v is not None and v.status == "failed"}
-        return max(failed, key=lambda kind: failed[kind]) if failed else hop.rungs[0]
+    return {kind: verdict for kind, verdict in found.items() if verdict is not None}
+
+
+def _first_that_passed(found: dict[str, Verdict]) -> str:
+    """For certain, if there is one; "" where none passed."""
+    passed = [kind for kind, verdict in found.items() if verdict.status == "passed"]
+    return next((kind for kind in passed if certain(found[kind])), passed[0] if passed else "")
+
+
+def _that_keeps_most(found: dict[str, Verdict]) -> str:
+    """Of those that failed; "" where none did."""
+    failed = [kind for kind, verdict in found.items() if verdict.status == "failed"]
+    return max(failed, key=lambda kind: worth(found[kind]), default="")
 
 
 def worth(verdict: Verdict) -> float:
@@ -109,8 +119,8 @@ def choose(agent: Agent, home: Path, hop: Hop) -> Step:
 
     def key() -> dict[str, Any]:
         found = {kind: verdict_of(home, kind) for kind in hop.rungs}
-        judged = {kind: [v.status, v.reason, certain(v)] if v else [] for kind, v in found.items()}
-        inputs = {"rungs": {kind: making.files(home / kind) for kind in hop.rungs}, "verdicts": judged}
+        verdicts_by_kind = {kind: [v.status, v.reason, certain(v)] if v else [] for kind, v in found.items()}
+        inputs = {"rungs": {kind: making.files(home / kind) for kind in hop.rungs}, "verdicts": verdicts_by_kind}
         settings = {"rungs": agent.int8.rungs, "waiver": agent.int8.waiver}
         return making.key_of(agent, hop.toolchain, fingerprint.code("pipeline.steps.ladder"), settings, **inputs)
 
