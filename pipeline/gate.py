@@ -19,7 +19,7 @@ Returns = Mapping[str, list[float]]
 def figures(returns: Returns, threshold: float | None, limit: float) -> dict[str, Any]:
     """What the episodes say.
 
-    :param returns: of "source", "artifact" and "random", the same episodes in the same order
+    :param returns: of "source" and "artifact", the same episodes in the same order; of "random", some
     :param limit: least share to be kept
     :param threshold: the return from which the environment counts as solved, if it names one
     :return: ``episodes``, the three means, ``kept``, its confidence interval ``low`` to ``high``, ``settled``, whether

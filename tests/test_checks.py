@@ -286,6 +286,18 @@ def test_answers_are_alike_where_one_in_a_hundred_differs() -> None:
     assert not alike(ours, {"logits": ours["logits"]})
 
 
+def test_integers_are_alike_within_two_steps_of_their_grid() -> None:
+    mean = np.linspace(-1, 1, 200, dtype=np.float32)[:, None]
+    ours, grid = {"action": np.tanh(mean), "mean": mean}, {"mean": 0.01}
+    for steps, rows, expected in ((2, 200, True), (3, 2, True), (3, 3, False)):
+        other = mean.copy()
+        other[:rows] += np.float32(0.01 * steps)
+        assert alike(ours, {"action": np.tanh(other), "mean": other}, grid) is expected
+    decided = {"action": np.arange(200) % 3, "preferences": mean}
+    turned = {**decided, "action": (np.arange(200) + (np.arange(200) < 3)) % 3}
+    assert not alike(decided, turned, {"preferences": 0.01}), "decisions have no grid"
+
+
 def test_bounds_on_single_decisions_judge_where_there_is_no_environment() -> None:
     far = box()
     far["action"] = far["action"] + np.float32(1.0)

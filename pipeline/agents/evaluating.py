@@ -10,6 +10,7 @@ from pipeline import contract as contracts
 from pipeline import errors, gate
 from pipeline.agents import environments, jobs, rollouts
 
+AT_RANDOM = 30  # episodes: only their mean counts, as the zero of the scale
 Returns = dict[str, list[float]]
 
 
@@ -37,16 +38,19 @@ def play(source: Path, target: Path, settings: dict[str, Any]) -> None:
 
 def _beside(held: Returns, source: Path, environment: dict[str, Any], count: int, seed: int) -> Returns:
     """Returns of the agent and of a random policy in ``count`` episodes, those that are held among them."""
-    done = len(held["source"])
-    if done >= count:
-        return {name: returns[:count] for name, returns in held.items()}
+    counts = {"source": count, "random": min(count, AT_RANDOM)}
+    if all(len(held[name]) >= wanted for name, wanted in counts.items()):
+        return {name: held[name][:wanted] for name, wanted in counts.items()}
     contract = contracts.load(source)
     reference, needed = jobs.open_agent(source), contracts.acting(contract)
     actors = {"source": lambda inputs: reference.outputs(inputs, needed), "random": None}
-    return {
-        name: held[name] + rollouts.episodes(environment, contract, actor, count - done, seed + done)[1]
-        for name, actor in actors.items()
-    }
+    found = {}
+    for name, wanted in counts.items():
+        done = len(held[name])
+        found[name] = held[name][:wanted]
+        if done < wanted:
+            found[name] += rollouts.episodes(environment, contract, actors[name], wanted - done, seed + done)[1]
+    return found
 
 
 def evaluate(source: Path, target: Path, answer: rollouts.Answer, settings: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import artifacts, errors, fingerprint, gate, toolchains
+from pipeline import contract as contracts
 from pipeline.hops import BY_KIND
 from pipeline.processes import Job
 from pipeline.runtimes import RUNTIMES
@@ -149,7 +150,9 @@ def _alike(ours: Path, twin: Path | None) -> bool:
         return False
     from pipeline import checks
 
-    return checks.alike(artifacts.arrays(ours), artifacts.arrays(twin))
+    scales = contracts.load(twin.parent.parent).get("quantization", {})
+    grid = {name: entry["scale"] for name, entry in scales.items()}
+    return checks.alike(artifacts.arrays(ours), artifacts.arrays(twin), grid)
 
 
 def _evaluate(agent: Agent, home: Path, job: Job, settings: dict[str, Any], staged: Path, log: Path) -> None:
