@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from pipeline import tasks, told, warm
+from pipeline import commands, tasks, told, warm
 from pipeline.reporter import Reporter
 from pipeline.tasks import Task
 
@@ -41,22 +41,24 @@ def task_kinds() -> Iterator[Task]:
 
 def task_inspect() -> Task:
     """Show an archive."""
-    return tasks.about_files("what an archive is, without running it: ./doit inspect FILE… [--json]", tasks.inspect)
+    return commands.about_files(
+        "what an archive is, without running it: ./doit inspect FILE… [--json]", commands.inspect
+    )
 
 
 def task_coral() -> Task:
     """Predict what a Coral will run."""
     doc = "what the Edge TPU compiler will map of a .tflite file, without it: ./doit coral FILE… [--json]"
-    return tasks.about_files(doc, tasks.coral) | {"task_dep": ["toolchains:device"]}
+    return commands.about_files(doc, commands.coral) | {"task_dep": ["toolchains:device"]}
 
 
 def task_new() -> Task:
     """Begin a config."""
 
     def act(arguments: list[str]) -> bool:
-        return tasks.draft(arguments, CONFIGS)
+        return commands.draft(arguments, CONFIGS)
 
-    return tasks.about_files("write the config of an archive that you have: ./doit new FILE [NAME]", act)
+    return commands.about_files("write the config of an archive that you have: ./doit new FILE [NAME]", act)
 
 
 def task_train() -> Iterator[Task]:
@@ -71,13 +73,13 @@ def task_toolchains() -> Iterator[Task]:
 
 def task_cluster() -> Iterator[Task]:
     """other machines that do the steps"""
-    yield from tasks.for_cluster()
+    yield from commands.for_cluster()
 
 
 def task_test() -> Task:
     """Run the tests."""
     calls = [["-m", "pytest"]]
-    return tasks.program("run the tests; arguments after -- go to pytest", calls, after=("toolchains",))
+    return commands.program("run the tests; arguments after -- go to pytest", calls, after=("toolchains",))
 
 
 def task_matrix() -> Task:
@@ -85,20 +87,20 @@ def task_matrix() -> Task:
     doc = (
         "an agent of every family through every hop: docs/support-matrix, anew; takes half an hour; or those of a WORD"
     )
-    return tasks.program(doc, [["tests/matrix.py"]], after=("toolchains",))
+    return commands.program(doc, [["tests/matrix.py"]], after=("toolchains",))
 
 
 def task_properties() -> Task:
     """Search for an agent that is not built as it should be."""
     doc = "agents drawn at random, held to predict in every target; arguments after -- go to pytest"
     calls = [["-m", "pytest", "tests/test_properties.py", "--hypothesis-profile=long", "--timeout=0"]]
-    return tasks.program(doc, calls, after=("toolchains",))
+    return commands.program(doc, calls, after=("toolchains",))
 
 
 def task_lint() -> Task:
     """Check style and types."""
     calls = [["-m", "ruff", "check", "."], ["-m", "ruff", "format", "--check", "."], ["-m", "mypy"]]
-    return tasks.program("ruff and mypy", calls, after=("toolchains:test",))
+    return commands.program("ruff and mypy", calls, after=("toolchains:test",))
 
 
 def task_bench() -> Iterator[Task]:
@@ -112,4 +114,4 @@ def task_bench() -> Iterator[Task]:
         ("setup", "the environments from an empty cache and from a full one, beside pip; downloads all of them"),
         ("coral", "how long a decision takes, by a network's width and depth, beside SB3's predict"),
     ):
-        yield {"name": name, **tasks.program(doc, [[f"benchmarks/{name}.py"]], after=("toolchains",))}
+        yield {"name": name, **commands.program(doc, [[f"benchmarks/{name}.py"]], after=("toolchains",))}

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from doit.exceptions import TaskError, TaskFailed
+from doit.exceptions import TaskFailed
 
 from pipeline import config, errors, folder, steps, told, toolchains
 from pipeline.cluster import asking
@@ -24,10 +23,9 @@ Task = dict[str, Any]
 
 ROOT = toolchains.ROOT
 CORES = min(os.cpu_count() or 1, 8)
-_STEPLESS = ("toolchains", "cluster", "scheduler", "work", "inspect", "coral", "new", "test", "lint", "bench", "matrix",
-             "properties")  # fmt: skip
-_COMMANDS = (*_STEPLESS, "train")
-AGAIN = "Give one: ./doit new FILE NAME"
+_STEPLESS = ("toolchains", "cluster", "scheduler", "work", "inspect", "coral", "new", "verify", "sign", "nightly",
+             "cache", "test", "lint", "bench", "matrix", "properties")  # fmt: skip
+_COMMANDS = (*_STEPLESS, "train", "bundle")
 RESERVED = (*_COMMANDS, "documented", "sb3", "observations", "calibration", "returns", *KINDS)
 
 
@@ -176,29 +174,6 @@ def for_toolchains() -> Iterator[Task]:
         }
 
 
-def for_cluster() -> Iterator[Task]:
-    """Reach the cluster, so that where it is not there this is said once; and become a part of one."""
-    if asking.CLUSTER:
-        yield {
-            "basename": "cluster",
-            "doc": f"reach the scheduler at {asking.CLUSTER.address}",
-            "actions": [guarded(asking.connect)],
-            "task_dep": ["toolchains:cluster"],
-            "verbosity": 2,
-            "meta": {"agent": "cluster", "step": "", "counted": 0},
-        }
-    for name, part, doc, needs in (
-        ("scheduler", "scheduler", "Dask's scheduler: ./doit scheduler [-- OPTION…]", "toolchains:cluster"),
-        ("work", "worker", "do steps for a cluster: ./doit work tcp://HOST:PORT [OPTION…]", "toolchains"),
-    ):
-
-        def become(arguments: list[str], part: str = part) -> bool:
-            asking.become(part, [argument for argument in arguments if argument != "--"])
-            return True
-
-        yield {"basename": name, **about_files(doc, become), "task_dep": [needs]}
-
-
 def for_training(agents: list[Agent], root: Path) -> Iterator[Task]:
     """Train an agent by its recipe, also where the config ships the archive that the recipe once made."""
     for agent in agents:
@@ -207,83 +182,3 @@ def for_training(agents: list[Agent], root: Path) -> Iterator[Task]:
             task = _for_step(agent, step)
             task |= {"basename": "train", "name": agent.name, "doc": f"{step.says} → artifacts/{agent.name}/recipe/"}
             yield task
-
-
-def program(doc: str, calls: list[list[str]], after: tuple[str, ...]) -> Task:
-    """A task that runs Python programs of the test toolchain; output and further arguments are passed through."""
-
-    def run(pos: list[str]) -> TaskFailed | None:
-        for call in calls:
-            done = subprocess.run([toolchains.python("test"), *call, *pos], cwd=ROOT, env=toolchains.environment())
-            if done.returncode:
-                return TaskFailed(f"{' '.join(call)} ended with {done.returncode}")
-        return None
-
-    return {
-        "doc": doc,
-        "actions": [run],
-        "pos_arg": "pos",
-        "uptodate": [False],
-        "task_dep": list(after),
-        "verbosity": 2,
-        "meta": {"agent": "", "step": ""},
-    }
-
-
-def about_files(doc: str, act: Callable[[list[str]], bool]) -> Task:
-    """A task about the files that it is given, and no agent: what it prints is all that a run shows.
-
-    :param act: takes the arguments; whether all is well
-    """
-
-    def run(pos: list[str], as_json: bool) -> TaskError | None:
-        try:
-            return None if act(["--json"] * as_json + pos) else TaskError("")
-        except errors.SlipwayError as error:
-            return TaskError(str(error))
-
-    return {
-        "doc": doc,
-        "actions": [run],
-        "pos_arg": "pos",
-        "params": [{"name": "as_json", "long": "json", "type": bool, "default": False}],
-        "uptodate": [False],
-        "verbosity": 2,
-        "meta": {"agent": "", "step": "", "alone": True},
-    }
-
-
-def inspect(arguments: list[str]) -> bool:
-    """Show what each file is; with ``--json`` as one object a line."""
-    from pipeline.agents import listing
-
-    files = [Path(argument) for argument in arguments if argument != "--json"]
-    if not files:
-        raise errors.AgentFileMissing("no file is named", remedy="./doit inspect FILE… [--json]")
-    return listing.show(files, "--json" in arguments)
-
-
-def coral(arguments: list[str]) -> bool:
-    """Predict what the Edge TPU compiler will make of each TFLite file; with ``--json`` as one object a line."""
-    if not set(arguments) - {"--json"}:
-        raise errors.TFLiteUnreadable("no file is named", remedy="./doit coral FILE… [--json]")
-    call = [toolchains.python("device"), "-m", "pipeline.hops.edgetpu_lint", *arguments]
-    return not subprocess.run(call, env=toolchains.environment()).returncode
-
-
-def draft(arguments: list[str], configs: Path) -> bool:
-    """Write the config of an archive: FILE and, if it is not to have the file's, NAME."""
-    from pipeline.agents import drafting
-
-    if len(arguments) not in (1, 2):
-        raise errors.AgentFileMissing("want one archive, and perhaps a name", remedy="./doit new FILE [NAME]")
-    path = Path(arguments[0])
-    name = arguments[1] if len(arguments) == 2 else drafting.fit_name(path, RESERVED)
-    if not config.fit(name) or name in RESERVED:
-        want = "letters, digits, '-' and '_', at most 64, and not the name of a task"
-        raise errors.AgentNameUnfit("the agent needs another name", expected=want, found=repr(name), remedy=AGAIN)
-    target = configs / f"{name}.toml"
-    drafting.write(path, target)
-    config.load(target, KINDS, RESERVED)
-    print(f"{os.path.relpath(target)} is written. Read its comments, then: ./doit {name}")
-    return True
