@@ -15,6 +15,7 @@ AGENTS, REFUSED = tasks.load(CONFIGS, ARTIFACTS)
 SPARED = tasks.spared(AGENTS, ARTIFACTS, BASELINE)
 Reporter.root, Reporter.agents, Reporter.refused = ARTIFACTS, AGENTS, [name for name, _ in REFUSED]
 Reporter.survey, Reporter.baseline = bool(told.surveyed()), BASELINE
+Reporter.cache = told.cache()
 
 DOIT_CONFIG = {
     "default_tasks": [agent.name for agent in AGENTS] + [task["basename"] for task in tasks.for_refused(REFUSED)],
@@ -50,6 +51,15 @@ def task_coral() -> Task:
     """Predict what a Coral will run."""
     doc = "what the Edge TPU compiler will map of a .tflite file, without it: ./doit coral FILE… [--json]"
     return commands.about_files(doc, commands.coral) | {"task_dep": ["toolchains:device"]}
+
+
+def task_cache() -> Task:
+    """What is in the cache."""
+
+    def act(arguments: list[str]) -> bool:
+        return commands.cached(arguments, told.cache())
+
+    return commands.about_files("how large the cache is: ./doit cache [check|prune]", act)
 
 
 def task_new() -> Task:

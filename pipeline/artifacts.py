@@ -93,6 +93,13 @@ def fresh(folder: Path, key: dict[str, Any]) -> bool:
     return stored is not None and stored.key == json.loads(json.dumps(key)) and _whole(folder, stored)
 
 
+def altered(folder: Path) -> str:
+    """The first file of a folder that is not as it was made; "" where all are."""
+    stored = manifest(folder)
+    names = stored.files if stored else {}
+    return next((name for name in names if not _whole(folder, Manifest({}, {name: names[name]}))), "")
+
+
 def _whole(folder: Path, stored: Manifest) -> bool:
     try:
         return all(digest(folder / name) == wanted for name, wanted in stored.files.items())
@@ -112,9 +119,11 @@ def staging(root: Path) -> Iterator[Path]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def commit(made: Path, folder: Path, entry: Manifest) -> None:
+def commit(made: Path, folder: Path, entry: Manifest, lasting: bool = True) -> None:
     """Move a staged folder into its place. If its files are what is there already, only the manifest is new,
     so that what was made from them stays.
+
+    :param lasting: wait until the disk has it: not for what a cache can give again
     """
     text = json.dumps(entry.__dict__, indent=1, sort_keys=True) + "\n"
     with writing(folder):
@@ -125,7 +134,8 @@ def commit(made: Path, folder: Path, entry: Manifest) -> None:
             beside.replace(folder / MANIFEST)
             return
         (made / MANIFEST).write_text(text, encoding="utf-8")
-        _sync(made)
+        if lasting:
+            _sync(made)
         folder.parent.mkdir(parents=True, exist_ok=True)
         if folder.exists():
             old = made.with_name(made.name + "-old")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from doit.exceptions import TaskError, TaskFailed
 
-from pipeline import config, errors, toolchains
+from pipeline import cache, config, errors, toolchains
 from pipeline.cluster import asking
 from pipeline.hops import KINDS
 from pipeline.tasks import RESERVED, ROOT, Task, guarded
@@ -77,6 +77,30 @@ def coral(arguments: list[str]) -> bool:
         raise errors.TFLiteUnreadable("no file is named", remedy="./doit coral FILE… [--json]")
     call = [toolchains.python("device"), "-m", "pipeline.hops.edgetpu_lint", *arguments]
     return not subprocess.run(call, env=toolchains.environment()).returncode
+
+
+def cached(arguments: list[str], found: cache.Cache | None) -> bool:
+    """Tell how large the cache is; ``check`` holds each of its files to its digest, ``prune`` bounds it now."""
+    if arguments not in ([], ["check"], ["prune"]):
+        raise errors.ConfigWrongValue(
+            "the cache knows two words", expected="check or prune", remedy="./doit cache check"
+        )
+    if found is None:
+        print("there is no cache (cache=none)")
+        return True
+    if arguments == ["check"]:
+        entries, blobs = found.folder.check()
+        print(f"{entries} entries and {blobs} files were damaged, and are dropped")
+    if arguments == ["prune"]:
+        print(f"{found.folder.prune()} results are dropped")
+    entries, held = found.folder.size()
+    most = found.folder.most / (1 << 30)
+    print(
+        f"{found.folder.root}: {entries} results in {held / (1 << 30):.2f} GiB, of {most:g} GiB at most (cache_size=)"
+    )
+    if found.behind:
+        print(f"and behind it {found.behind.url}, which is not counted")
+    return True
 
 
 def draft(arguments: list[str], configs: Path) -> bool:

@@ -212,6 +212,10 @@ class MemoryExceeded(SlipwayError):
     remedy = "Give a job more, in GiB: ./doit memory=4, and fewer at once where there is no more: -n 1"
 
 
+class InputsChanged(SlipwayError):
+    remedy = "The result is thrown away: run ./doit again, which makes what was changed anew"
+
+
 class OutputsUnfit(SlipwayError):
     remedy = "The artifact does not hold to its contract: rebuild it, or report the hop"
 

@@ -258,13 +258,18 @@ def _absences(agent: Agent, root: Path) -> list[tuple[str, str, str]]:
     return found
 
 
-def closing(out: Any, ran: int, failures: int, blocked: int, seconds: float) -> None:
-    """One line that says how the run ended."""
+def closing(out: Any, ran: int, taken: int, failures: int, blocked: int, seconds: float) -> None:
+    """One line that says how the run ended.
+
+    :param ran: steps that were
+    :param taken: steps that the cache had
+    """
+    done = f"{ran} steps run" + (f", {taken} taken from the cache" if taken else "")
     if failures:
         waiting = f", {blocked} not reached" if blocked else ""
-        out.write(f"{failures} failed{waiting}, {ran} steps run in {seconds:.1f} s\n")
-    elif ran:
-        out.write(f"{ran} steps run in {seconds:.1f} s\n")
+        out.write(f"{failures} failed{waiting}, {done} in {seconds:.1f} s\n")
+    elif ran or taken:
+        out.write(f"{done} in {seconds:.1f} s\n")
     else:
         out.write("everything is up to date\n")
     out.flush()

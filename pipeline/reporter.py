@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts, errors, live, report, survey, warm
+from pipeline import artifacts, cache, errors, live, report, survey, warm
 from pipeline.hops import BY_KIND, wanted
 from pipeline.spec import Agent
 from pipeline.steps import documented, ladder, whole
@@ -20,8 +20,8 @@ CAPTURED = 0  # doit's verbosity of a task whose output is kept until it ended
 class Reporter:
     """A doit reporter (its duck type: doit 0.37, ``doit/reporter.py``).
 
-    ``root``, ``agents``, ``refused`` and ``survey`` are set by dodo.py: the artifacts folder, the agents, the names
-    of the configs that are refused, and whether the agents are a folder's.
+    ``root``, ``agents``, ``refused``, ``survey`` and ``cache`` are set by dodo.py: the artifacts folder, the agents,
+    the names of the configs that are refused, whether the agents are a folder's, and what need not be made again.
     """
 
     desc = "Slipway's lines and table"
@@ -30,6 +30,7 @@ class Reporter:
     refused: list[str]
     survey = False
     baseline = False
+    cache: cache.Cache | None = None
 
     def __init__(self, outstream: Any, options: dict[str, Any]) -> None:
         self.out = outstream
@@ -58,6 +59,7 @@ class Reporter:
             self.out.write(f"{error}\n")
             self.out.flush()
             sys.exit(2)
+        cache.CURRENT = None if self.alone else self.cache
         known = {agent.name for agent in self.agents}
         waiting = list(selected_tasks)
         seen: set[str] = set()
@@ -65,7 +67,7 @@ class Reporter:
             name = waiting.pop()
             if name not in seen:
                 seen.add(name)
-                waiting += tasks[name].task_dep
+                waiting += [*tasks[name].task_dep, *tasks[name].setup_tasks]
         self.selected = {name.partition(":")[0] for name in seen}
         steps = {name for name, task in tasks.items() if task.actions and name.partition(":")[0] in known}
         self.asked = steps & seen
@@ -170,9 +172,19 @@ class Reporter:
         else:
             report.table(self.out, shown, self.root, set(self.failed), self.blocked, refused)
         reached = [name for name in self.blocked if name.count(":") > 1]
-        report.closing(self.out, self.ran, len(self.failed), len(reached), time.monotonic() - self.begun)
+        taken = self._close_cache()
+        report.closing(self.out, self.ran, taken, len(self.failed), len(reached), time.monotonic() - self.begun)
         self._note_what_is_fresh(shown)
         self.lock.__exit__(None, None, None)
+
+    def _close_cache(self) -> int:
+        """How many results it gave; what is wrong with it is said."""
+        if self.cache is None:
+            return 0
+        self.cache.close()
+        for complaint in self.cache.complaints:
+            self.out.write(f"{complaint}\n")
+        return self.cache.taken
 
     def _note_what_is_fresh(self, agents: list[Agent]) -> None:
         """Agents of which every step was asked for, and is done or was up to date."""

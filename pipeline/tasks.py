@@ -98,13 +98,15 @@ def _describe(agent: Agent) -> str:
 def _for_step(agent: Agent, step: Step) -> Task:
     needs = [f"toolchains:{name}" for name in step.toolchains if not (name == "torch" and agent.python)]
     reached = ["cluster"] if asking.CLUSTER else []
+    before = [f"{agent.name}:{name}" for name in step.after] + [f"toolchains:{name}" for name in told.cache_needs()]
     return {
         "basename": agent.name,
         "name": step.name,
         "doc": step.says,
         "actions": [guarded(step.act)],
         "uptodate": [step.fresh],
-        "task_dep": [f"{agent.name}:{name}" for name in step.after] + needs + reached,
+        "task_dep": before,
+        "setup": needs + reached,  # where there is nothing to do, or the cache has it, no toolchain is made
         "verbosity": 0,
         "clean": [(shutil.rmtree, [step.record.parent], {"ignore_errors": True})],
         "meta": {"agent": agent.name, "step": step.name},

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
+from pipeline import cache as caches
 from pipeline import errors, processes, toolchains
 from pipeline.cluster import asking
 
@@ -51,6 +53,49 @@ def use_cluster() -> None:
         remedy = "Run ./doit cluster=tcp://HOST:PORT, perhaps with blobs=s3://BUCKET/FOLDER and patience=600"
         sys.exit(str(errors.ConfigWrongValue(what, remedy=remedy)))
     asking.CLUSTER = asking.Cluster(address, blobs, seconds) if address else None
+
+
+def cache() -> caches.Cache | None:
+    """What need not be made again: ``./doit cache=FOLDER``, ``cache=URL`` or ``cache=FOLDER,URL``, or SLIPWAY_CACHE.
+
+    The folder is one in this clone if none is named; None for ``cache=none``. ``cache_size`` is the most that the
+    folder may hold, in GiB.
+    """
+    from doit import get_var
+
+    size = get_var("cache_size", str(caches.GIB))
+    try:
+        most = float(size) * (1 << 30)
+        if not 0 < most < float("inf"):
+            raise ValueError
+    except ValueError:
+        what, remedy = "cache_size is a number of GiB above 0", "Run ./doit cache_size=20"
+        sys.exit(str(errors.ConfigWrongValue(what, found=size, remedy=remedy)))
+    named, url = _cache_places()
+    if named == "none":
+        return None
+    folder = caches.Local(toolchains.ROOT / Path(named or caches.DEFAULT).expanduser(), most)
+    return caches.Cache(folder, caches.Remote(url, folder.root) if url else None)
+
+
+def _cache_places() -> tuple[str, str]:
+    """Folder and URL that were named, "" where none was."""
+    from doit import get_var
+
+    told: str = get_var("cache", "") or os.environ.get("SLIPWAY_CACHE", "")
+    parts = [part.strip() for part in told.split(",")]
+    urls = [part for part in parts if "://" in part]
+    folders = [part for part in parts if part and "://" not in part]
+    if len(urls) > 1 or len(folders) > 1 or (urls and folders == ["none"]):
+        what, expected = "the cache is one folder, and perhaps one URL behind it", "FOLDER, URL, FOLDER,URL or none"
+        remedy = "Run ./doit cache=s3://BUCKET/FOLDER"
+        sys.exit(str(errors.ConfigWrongValue(what, expected=expected, found=told, remedy=remedy)))
+    return (*folders, "")[0], (*urls, "")[0]
+
+
+def cache_needs() -> tuple[str, ...]:
+    """Toolchains that the cache cannot be asked without."""
+    return (caches.TOOLCHAIN,) if _cache_places()[1] else ()
 
 
 def surveyed() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from hypothesis import HealthCheck, settings
 from families import covering
 from matrix import CONFIG
 from running import ROOT, SHARED, Built, doit
+
+os.environ["SLIPWAY_CACHE"] = "none"  # what a test builds is built
 
 settings.register_profile(
     "short",

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PIPELINE = ROOT / "pipeline"
 FLOORS = (
     ("settings", "spec", "errors", "contract", "gate", "fingerprint", "surroundings"),
-    ("config", "folder", "artifacts", "toolchains", "hops", "runtimes"),
+    ("config", "folder", "artifacts", "toolchains", "cache", "hops", "runtimes"),
     ("agents", "hops.", "runtimes."),
     ("checks", "deciding"),
     ("doing", "worker"),

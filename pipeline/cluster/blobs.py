@@ -56,11 +56,19 @@ def _below(folder: Path, without: Path | None) -> list[Path]:
 
 def send(url: str, files: dict[str, Path]) -> None:
     """Upload the files, by digest, that are not there yet."""
+    put(url, {_name(digest): path for digest, path in files.items()})
+
+
+def put(url: str, files: dict[str, Path], again: bool = False) -> None:
+    """Upload files to their places below the URL.
+
+    :param again: also where there is one
+    """
     system, root = _store(url)
     with _telling(url):
-        for digest, path in files.items():
-            place = _place(root, digest)
-            if not system.exists(place):
+        for name, path in files.items():
+            place = f"{root}/{name}"
+            if again or not system.exists(place):
                 if url.partition("://")[0] not in BUCKETS:
                     system.makedirs(place.rpartition("/")[0], exist_ok=True)
                 with path.open("rb") as source, system.open(place, "wb", autocommit=False) as target:
@@ -98,24 +106,36 @@ def _below_it(name: str) -> PurePosixPath:
 
 
 def _arrived(url: str, digest: str, path: Path) -> bool:
-    system, root = _store(url)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _telling(url):
-        try:
-            with system.open(_place(root, digest), "rb") as source, path.open("wb") as target:
-                shutil.copyfileobj(source, target)
-        except FileNotFoundError:
-            return False
+    if not got(url, _name(digest), path):
+        return False
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() == digest
 
 
+def got(url: str, name: str, path: Path) -> bool:
+    """Download a file from its place below the URL; False where there is none."""
+    system, root = _store(url)
+    with _telling(url):
+        try:
+            with system.open(f"{root}/{name}", "rb") as source, path.open("wb") as target:
+                shutil.copyfileobj(source, target)
+        except FileNotFoundError:
+            return False
+    return True
+
+
 def drop(url: str, digests: Iterable[str]) -> None:
     """Remove blobs that are not what their names say, so that they are sent again."""
+    remove(url, (_name(digest) for digest in digests))
+
+
+def remove(url: str, names: Iterable[str]) -> None:
+    """Remove files from their places below the URL, as far as they are there."""
     system, root = _store(url)
-    for digest in digests:
+    for name in names:
         with _telling(url), contextlib.suppress(FileNotFoundError):
-            system.rm_file(_place(root, digest))
+            system.rm_file(f"{root}/{name}")
 
 
 def _store(url: str) -> tuple[Any, str]:
@@ -126,8 +146,8 @@ def _store(url: str) -> tuple[Any, str]:
     return system, root.rstrip("/")
 
 
-def _place(root: str, digest: str) -> str:
-    return f"{root}/{digest[:2]}/{digest}"
+def _name(digest: str) -> str:
+    return f"{digest[:2]}/{digest}"
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts, errors, fingerprint, gate
+from pipeline import artifacts, cache, errors, fingerprint, gate
 from pipeline.hops import BY_KIND, tflite_blame
 from pipeline.settings import Bound, Tolerance
 from pipeline.spec import Agent, Hop, Verdict
@@ -42,10 +42,22 @@ def check(agent: Agent, home: Path, hop: Hop, runtime: str, tolerated: bool = Fa
         }
 
     def fresh() -> bool:
+        wanted = key()
         found = verdicts.read(path)
-        if found is None or (found[0].status == "failed" and not tolerated):
+        if found is None or found[1] != json.loads(json.dumps(wanted)):
+            return taken(wanted)
+        return found[0].status != "failed" or tolerated
+
+    def taken(wanted: dict[str, Any]) -> bool:
+        """Whether the cache had it."""
+        entry = cache.CURRENT.find(cache.Source(name, wanted)) if cache.CURRENT else None
+        if cache.CURRENT is None or entry is None or not ran.is_dir():
             return False
-        return found[1] == json.loads(json.dumps(key()))
+        with artifacts.staging(home.parent) as staged:
+            if cache.CURRENT.take(entry, staged) is None:
+                return False
+            (staged / verdicts.FILE).replace(path)
+        return True
 
     def act() -> None:
         stored = artifacts.manifest(ran)
@@ -57,6 +69,9 @@ def check(agent: Agent, home: Path, hop: Hop, runtime: str, tolerated: bool = Fa
         artifacts.replace_text(path, json.dumps(entry, indent=1, sort_keys=True) + "\n")
         if found.status == "failed" and not tolerated:
             raise errors.CheckFailed(found.reason, agent=agent.name, hop=name, file=path)
+        if cache.CURRENT:
+            made = artifacts.Manifest(entry["key"], {verdicts.FILE: artifacts.digest(path)})
+            cache.CURRENT.keep(cache.Source(name, entry["key"]), made, ran)
 
     says = f"hold {hop.kind} in {runtime} to predict"
     after = {f"{hop.kind}:{hop.runtimes[0]}:run", f"{hop.kind}:{runtime}:run"}

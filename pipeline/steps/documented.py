@@ -58,6 +58,7 @@ def export(agent: Agent, home: Path) -> Step:
         needs=("torch",),
         key=key,
         make=make,
+        cached=False,  # it may have been stopped by the clock
     )
 
 
@@ -90,6 +91,7 @@ def answer(agent: Agent, home: Path) -> Step:
         needs=("device",),
         key=key,
         make=make,
+        cached=False,  # it may have been stopped by the clock
     )
 
 

@@ -164,6 +164,8 @@ def twin(home: Path, hop: Hop, runtime: str) -> tuple[Hop, str] | None:
             return None
         kind = next(other.kind for other in RUNG_HOPS if other.rung == rung)
         return BY_KIND[kind], runtime_of(kind)
+    if hop.rungs:
+        return hop, hop.runtimes[0]
     if hop.acts_as:
         kind, _, other = hop.acts_as.partition("/")
         return BY_KIND[kind], other

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts, errors, fingerprint, processes, toolchains, warm
+from pipeline import artifacts, cache, errors, fingerprint, processes, toolchains, warm
 from pipeline.artifacts import Manifest
 from pipeline.cluster import asking
 from pipeline.processes import Job
@@ -101,6 +101,80 @@ def log_name(step: str) -> str:
     return f"{step.replace(':', '.')}.txt"
 
 
+@dataclass(frozen=True)
+class _Folder:
+    """A step that makes one folder: see :func:`folder_step`."""
+
+    agent: Agent
+    home: Path
+    folder: Path
+    name: str
+    toolchain: str
+    key: Callable[[], dict[str, Any]]
+    make: Callable[[Path, Path], None]
+    source: Path | None
+    cached: bool
+
+    def above(self) -> str:
+        """Why there is nothing to make it from; "" where there is."""
+        stored = artifacts.manifest(self.source) if self.source else None
+        return stored.reason if stored is not None and stored.status == "not_run" else ""
+
+    def fresh(self) -> bool:
+        """Whether there is nothing to do; what the cache has is taken."""
+        try:
+            key = self.key()
+            return artifacts.fresh(self.folder, key) or (self.cached and self._taken(key))
+        except errors.SlipwayError:  # what is wrong is said when the step acts
+            return False
+
+    def _taken(self, key: dict[str, Any]) -> bool:
+        found = cache.CURRENT.find(cache.Source(self.name, key, self.above())) if cache.CURRENT else None
+        if cache.CURRENT is None or found is None:
+            return False
+        with artifacts.staging(self.home.parent) as staged, artifacts.writing(self.folder):
+            made = cache.CURRENT.take(found, staged)
+            if made is not None:
+                artifacts.commit(staged, self.folder, made, lasting=False)
+                said = f"taken from the cache: {found.address}\n"
+                log_of(self.home, self.name).write_text(said, encoding="utf-8")
+        return made is not None
+
+    def act(self) -> None:
+        """Make it."""
+        try:
+            with artifacts.writing(self.folder):
+                log = log_of(self.home, self.name)
+                with artifacts.staging(self.home.parent) as staged:
+                    made = self._built(staged, log)
+                    artifacts.commit(staged, self.folder, made)
+        except errors.SlipwayError as error:
+            log = self.home / "log" / log_name(self.name)
+            raise error.at(agent=self.agent.name, hop=self.name, file=log) from None
+        if cache.CURRENT and self.cached:
+            cache.CURRENT.keep(cache.Source(self.name, made.key, self.above()), made, self.folder)
+
+    def _built(self, staged: Path, log: Path) -> Manifest:
+        """
+        :raises errors.InputsChanged: what it is made from is not what it was when it was begun
+        """
+        key = self.key()
+        try:
+            if self.above():
+                raise errors.NotRun(self.above())
+            self.make(staged, log)
+        except errors.NotRun as not_run:
+            shutil.rmtree(staged)
+            staged.mkdir()
+            return Manifest(self.key(), {}, "not_run", not_run.what, {})
+        if self.source and (altered := artifacts.altered(self.source)):
+            what = "a file that it is made from was changed while it was made"
+            raise errors.InputsChanged(what, file=self.source / altered)
+        if self.key() != key:
+            raise errors.InputsChanged("what it is made from was changed while it was made")
+        return Manifest(key, artifacts.digests(staged), versions=tools(self.agent, self.toolchain))
+
+
 def folder_step(
     agent: Agent,
     home: Path,
@@ -113,42 +187,17 @@ def folder_step(
     key: Callable[[], dict[str, Any]],
     make: Callable[[Path, Path], None],
     source: Path | None = None,
+    cached: bool = True,
 ) -> Step:
     """A step that makes one folder.
 
     :param key: what the folder is made from
     :param make: writes into a staging folder; its second argument is the log
     :param source: folder that it is made from: if that one was not run, this one is not either
+    :param cached: whether what it makes hangs on its key alone
     """
-
-    def build(staged: Path, log: Path) -> Manifest:
-        above = artifacts.manifest(source) if source else None
-        try:
-            if above is not None and above.status == "not_run":
-                raise errors.NotRun(above.reason)
-            make(staged, log)
-        except errors.NotRun as not_run:
-            shutil.rmtree(staged)
-            staged.mkdir()
-            return Manifest(key(), {}, "not_run", not_run.what, {})
-        return Manifest(key(), artifacts.digests(staged), versions=tools(agent, needs[0]))
-
-    def act() -> None:
-        try:
-            with artifacts.writing(folder):
-                log = log_of(home, name)
-                with artifacts.staging(home.parent) as staged:
-                    artifacts.commit(staged, folder, build(staged, log))
-        except errors.SlipwayError as error:
-            raise error.at(agent=agent.name, hop=name, file=home / "log" / log_name(name)) from None
-
-    def fresh() -> bool:
-        try:
-            return artifacts.fresh(folder, key())
-        except errors.SlipwayError:  # what is wrong is said when the step acts
-            return False
-
-    return Step(name, says, after, needs, fresh, act, folder / artifacts.MANIFEST)
+    made = _Folder(agent, home, folder, name, needs[0], key, make, source, cached)
+    return Step(name, says, after, needs, made.fresh, made.act, folder / artifacts.MANIFEST)
 
 
 def key_of(agent: Agent, toolchain: str, code: str, settings: dict[str, Any], **inputs: Any) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def run(agent: Agent, home: Path, hop: Hop, runtime: Runtime) -> Step:
         if closed_loop:
             code += fingerprint.code("pipeline.agents.evaluating")
         locks = {name: toolchains.lock_digest(name) for name in runtime.needs}
-        ready = {name: toolchains.ready(name) for name in runtime.needs}
+        ready = {name: toolchains.attainable(name) for name in runtime.needs}
         inputs: dict[str, Any] = {"source": making.files(artifact), "observations": making.files(seen)}
         inputs |= {"needs": locks, "ready": ready}
         if closed_loop:
@@ -111,7 +111,7 @@ def run(agent: Agent, home: Path, hop: Hop, runtime: Runtime) -> Step:
 
     def make(staged: Path, log: Path) -> None:
         for name in runtime.needs:
-            if not toolchains.ready(name):
+            if not toolchains.attainable(name):
                 raise errors.NotRun(toolchains.absence(name))
         job = {
             "do": "run",
@@ -125,13 +125,16 @@ def run(agent: Agent, home: Path, hop: Hop, runtime: Runtime) -> Step:
         if closed_loop and not _alike(staged / checking.OUTPUTS, _twin(home, hop, runtime)):
             _evaluate(agent, home, job, settings["closed_loop"], staged, log)
 
+    after = (f"{hop.kind}:convert",) + ((RETURNS,) if closed_loop else ())
+    if hop.rungs and runtime.name != hop.runtimes[0]:
+        after += (f"{hop.kind}:{hop.runtimes[0]}:run",)  # its twin
     return making.folder_step(
         agent,
         home,
         artifact / runtime.name,
         f"{hop.kind}:{runtime.name}:run",
         f"run {hop.kind} in {runtime.name} on the observations{' and in closed loop' if closed_loop else ''}",
-        after=(f"{hop.kind}:convert",) + ((RETURNS,) if closed_loop else ()),
+        after=after,
         needs=(runtime.toolchain, *runtime.needs) + (("torch",) if closed_loop else ()),
         key=key,
         make=make,

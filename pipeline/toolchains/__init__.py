@@ -201,6 +201,11 @@ def environment() -> dict[str, str]:
     return {**inherited, **fixed}
 
 
+def attainable(name: str) -> bool:
+    """Whether a toolchain has been made, or can be."""
+    return ready(name) or name != "libtorch" or compiler() is not None
+
+
 def absence(name: str) -> str:
     """Why a toolchain that is not ready cannot be."""
     if name == "libtorch" and compiler() is None:
