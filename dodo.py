@@ -122,6 +122,7 @@ def task_bench() -> Iterator[Task]:
         ("fleet", "a folder of agents: wall, CPU and memory, beside the conversions alone and the documented recipe"),
         ("scaling", "1 to 100 agents: what a further one costs, and what nothing to do costs beside doit itself"),
         ("setup", "the environments from an empty cache and from a full one, beside pip; downloads all of them"),
+        ("kills", "./doit is killed 350 times while it builds; or a SHARE of that"),
         ("coral", "how long a decision takes, by a network's width and depth, beside SB3's predict"),
     ):
         yield {"name": name, **commands.program(doc, [[f"benchmarks/{name}.py"]], after=("toolchains",))}

@@ -153,13 +153,14 @@ def finish(
     :param begun: when the benchmark did, by ``time.monotonic``
     :param found: what was measured; ``goals`` and ``machine`` are added here
     :param page: makes the page of all that
-    :param module: that draws
+    :param module: that draws; "" where there is no picture
     """
     result = {"goals": [dataclasses.asdict(goal) for goal in goals], "machine": machine(), **found}
     PAGES.mkdir(parents=True, exist_ok=True)
     (PAGES / f"{name}.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (PAGES / f"{name}.md").write_text(page(result), encoding="utf-8")
-    _draw(name, module)
+    if module:
+        _draw(name, module)
     print(f"docs/benchmarks/{name}.md is written; {time.monotonic() - begun:.0f} s")
     return _judge(goals)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import deciding, errors, warm, worker
+from pipeline import deciding, errors, scratch, warm, worker
 from pipeline.warm import GIB, Limits, Place
 
 Job = dict[str, Any]  # a Path in it is a file or folder, which other machines may have elsewhere
@@ -48,7 +48,7 @@ def _attempt(
 
     :raises SlipwayError: what the job raised
     """
-    with tempfile.TemporaryDirectory(prefix="slipway-") as name:
+    with tempfile.TemporaryDirectory(dir=scratch.folder()) as name:
         path, result = Path(name) / "job.json", Path(name) / "result.json"
         filled = {"socket": str(Path(name) / "socket"), **job, "log": str(log.resolve()), "result": str(result)}
         path.write_text(json.dumps(filled, default=str), encoding="utf-8")

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts, cache, errors, live, report, survey, warm
+from pipeline import artifacts, cache, errors, live, report, scratch, survey, warm
 from pipeline.hops import BY_KIND, wanted
 from pipeline.spec import Agent
 from pipeline.steps import documented, ladder, whole
@@ -59,7 +59,9 @@ class Reporter:
             self.out.write(f"{error}\n")
             self.out.flush()
             sys.exit(2)
-        cache.CURRENT = None if self.alone else self.cache
+        if not self.alone:
+            scratch.clear_abandoned()
+            cache.CURRENT = self.cache
         known = {agent.name for agent in self.agents}
         waiting = list(selected_tasks)
         seen: set[str] = set()

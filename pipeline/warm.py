@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import errors, toolchains
+from pipeline import errors, scratch, toolchains
 
 GIB = 1 << 30
 WATCHED = 0.2  # seconds between two looks at a job's time and memory
@@ -83,7 +83,7 @@ class Warm:
             stderr=self.said,
             text=True,
             cwd=toolchains.ROOT,
-            env=toolchains.environment(),
+            env={**toolchains.environment(), "TMPDIR": str(scratch.folder())},
             start_new_session=True,  # Ctrl-C is for us: we end the processes ourselves
         )
         threading.Thread(target=self._listen, daemon=True).start()
@@ -222,7 +222,7 @@ def stop_on_signals() -> None:
 
     def say(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
         if issubclass(kind, KeyboardInterrupt):
-            print("interrupted; what had finished is kept", file=sys.stderr)
+            print("interrupted; what had finished is kept", file=sys.__stderr__)  # doit exchanges sys.stderr
         else:
             sys.__excepthook__(kind, error, traceback)
 

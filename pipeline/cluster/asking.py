@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import errors, fingerprint, toolchains, warm
+from pipeline import errors, fingerprint, scratch, toolchains, warm
 from pipeline.cluster import paths
 from pipeline.warm import Limits, Place
 
@@ -93,7 +93,7 @@ def _submit(message: dict[str, Any]) -> dict[str, Any]:
     """Hand a message to the client, and wait for its answer."""
     assert CLUSTER is not None
     told = tuple(str(value) for value in dataclasses.astuple(CLUSTER))
-    with tempfile.TemporaryDirectory(prefix="slipway-") as name:
+    with tempfile.TemporaryDirectory(dir=scratch.folder()) as name:
         path = Path(name) / "message.json"
         path.write_text(json.dumps(message), encoding="utf-8")
         ended = warm.process(_Client(toolchains.python("cluster"), told), path).submit(path, Limits(math.inf, math.inf))

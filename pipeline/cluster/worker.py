@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline import errors, processes, toolchains, warm, worker
+from pipeline import errors, processes, scratch, toolchains, warm, worker
 from pipeline.cluster import blobs, paths
 from pipeline.cluster.asking import resource
 from pipeline.warm import Limits, Place
@@ -78,7 +78,7 @@ def _by_path(task: Task) -> dict[str, Any]:
 def _by_blobs(task: Task) -> dict[str, Any]:
     """Machines share nothing but a store of blobs."""
     url = task["blobs"]
-    with tempfile.TemporaryDirectory(prefix="slipway-") as name:
+    with tempfile.TemporaryDirectory(dir=scratch.folder()) as name:
         root = Path(name)
         places = blobs.fetch(url, task["paths"], root)
         target, log = places[task["target"]], root / "log.txt"

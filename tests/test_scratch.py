@@ -1,0 +1,43 @@
+"""What a run needs for a moment is gone with it, or with the next run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import scratch
+
+MAKES = "from pipeline import scratch; print(scratch.folder(), flush=True); "
+
+
+def make(tmp_path: Path, then: str) -> Path:
+    """The folder of a process that has ended."""
+    done = subprocess.run(
+        [sys.executable, "-c", MAKES + then],
+        capture_output=True,
+        text=True,
+        cwd=Path(scratch.__file__).parents[1],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    return Path(done.stdout.strip())
+
+
+def test_folder_is_gone_when_its_process_exits(tmp_path: Path) -> None:
+    made = make(tmp_path, "(scratch.folder() / 'left').write_text('')")
+    assert made.parent == tmp_path
+    assert not list(tmp_path.iterdir())
+
+
+def test_folder_of_a_killed_process_is_gone_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    assert made.is_dir()
+    living = tmp_path / f"slipway-{os.getpid()}-living"
+    for other in (living, tmp_path / "slipway-notes-of-mine", tmp_path / "other"):
+        other.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    scratch.clear_abandoned()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", living.name, "slipway-notes-of-mine"]
