@@ -219,9 +219,9 @@ def page(result: dict[str, Any]) -> str:
 
 Made by `./doit bench:kills`: `./doit -n 2` builds an agent ({", ".join(f"`{name}`" for name in TARGETS)}), which takes
 {result["seconds"]:.0f} s undisturbed and makes {result["files"]} files, and is killed at random times, one in five of
-them in its first 1.5 s. After every kill each file that a manifest names is held to the undisturbed build, byte by byte;
-{ENDS:.0f} s later no process may be left; the next run may not do again what was done. Where a run comes to its end, all
-files are compared, and no temporary one may be left: {result["finished"]} did.
+them in its first 1.5 s. After every kill each file that a manifest names is held to the undisturbed build, byte by
+byte; {ENDS:.0f} s later no process may be left; the next run may not do again what was done. Where a run comes to its
+end, all files are compared, and no temporary one may be left: {result["finished"]} did.
 
 {measuring.goals_page([Goal(**goal) for goal in result["goals"]])}
 
