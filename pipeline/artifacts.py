@@ -27,13 +27,13 @@ MANIFEST = "manifest.json"
 LOCK = ".lock"
 STAGING = ".staging"
 
-_digests: dict[tuple[str, int, int, int], str] = {}
+_digests: dict[tuple[str, int, int, int, int], str] = {}
 
 
 def digest(path: Path) -> str:
-    """sha256 of a file; read once per process for as long as its inode, size and time stay."""
+    """sha256 of a file; read once per process for as long as its inode, size and times stay."""
     stat = path.stat()
-    key = (str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    key = (str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
     if key not in _digests:
         with path.open("rb") as file:
             _digests[key] = hashlib.file_digest(file, "sha256").hexdigest()

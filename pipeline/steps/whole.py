@@ -2,7 +2,8 @@
 
 A hundred agents have nine thousand steps, and to ask each takes seconds. So when all steps of an agent are done or
 found up to date, ``.fresh/AGENT`` keeps a digest of what that rests on: the config, the code, the locks, which tools
-are there, and size, time and inode of every file that went in or came out, as git's index has them. An agent that
+are there, and size, times and inode of every file that went in or came out, as git's index has them: who writes to a
+file can set back the time of that, and not the time of setting it back. An agent that
 differs in any of them is asked step by step, and every file's digest is computed.
 """
 
@@ -66,7 +67,7 @@ def _ours() -> str:
 
 
 def _entries(path: Path, below: Path | None = None) -> Iterator[str]:
-    """A line for a file, or for every file in a folder: its name, size, time and inode."""
+    """A line for a file, or for every file in a folder: its name, size, times and inode."""
     if path.is_file():
         yield _entry(path.name, path.stat())
         return
@@ -87,4 +88,4 @@ def _entries(path: Path, below: Path | None = None) -> Iterator[str]:
 
 
 def _entry(name: str, stat: os.stat_result) -> str:
-    return f"{name} {stat.st_size} {stat.st_mtime_ns} {stat.st_ino}"
+    return f"{name} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
