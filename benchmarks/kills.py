@@ -201,9 +201,12 @@ def measure(share: float, work: Path) -> Trial:
     names = [name for name, count in KILLS.items() for _ in range(max(1, round(count * share)))]
     trial.drawn.shuffle(names)
     for number, name in enumerate(names, 1):
+        known = len(trial.failures)
         while not trial.kill(name):
             pass
-        if trial.failures or number % 10 == 0:
+        for failure in trial.failures[known:]:
+            print(failure, flush=True)
+        if number % 10 == 0:
             print(f"{number} of {len(names)}: {len(trial.failures)} failures", flush=True)
         if len(trial.failures) > 20:
             break

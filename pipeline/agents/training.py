@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tempfile
 import traceback
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,22 @@ def train(target: Path, settings: dict[str, Any]) -> None:
         traceback.print_exc()
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise errors.TrainingFailed(f"{name} refused the recipe: {line}") from None
+    model.start_time = 0  # otherwise the moment in which learning began
     model.save(target / "agent.zip")
+    _canonicalize(target / "agent.zip")
     if isinstance(venv, VecNormalize):
         venv.save(str(target / "vecnormalize.pkl"))
+
+
+def _canonicalize(path: Path) -> None:
+    """Write SB3's archive anew without what differs from run to run and changes nothing: the members' dates, addresses
+    in the printed forms that stand beside what is pickled, and the line on the operating system.
+    """
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["data"] = re.sub(rb" at 0x[0-9a-f]+>", b">", members["data"])
+    told = members["system_info.txt"].splitlines(keepends=True)
+    members["system_info.txt"] = b"".join(line for line in told if b"OS:" not in line)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name), content)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
+import json
+import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from stable_baselines3 import PPO
 
 from pipeline import errors
 from pipeline.agents import archive, statistics, training
@@ -85,6 +90,28 @@ def test_same_recipe_gives_the_same_weights(tmp_path: Path) -> None:
         weights.append(archive.read(folder / "agent.zip").weights["action_net.weight"])
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+TRAINS = """
+import json, sys
+from pathlib import Path
+from pipeline.agents import training
+training.train(Path(sys.argv[1]), json.loads(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("normalize", [{}, {"clip_obs": 5.0}])
+def test_same_recipe_gives_the_same_bytes_in_another_process(tmp_path: Path, normalize: dict[str, Any]) -> None:
+    made = []
+    for run in ("one", "two"):
+        (tmp_path / run).mkdir()
+        told = json.dumps(settings(environments=2, normalize=normalize))
+        command = [sys.executable, "-c", TRAINS, str(tmp_path / run), told]
+        subprocess.run(command, check=True, env={**os.environ, "TZ": f"Etc/GMT+{1 + len(made)}"})
+        made.append({path.name: path.read_bytes() for path in (tmp_path / run).iterdir()})
+    assert len(made[0]) == 1 + bool(normalize)
+    assert made[0] == made[1]
+    assert PPO.load(tmp_path / "one" / "agent.zip", device="cpu").num_timesteps, "SB3 reads it as its own"
 
 
 def test_statistics_are_saved_where_the_recipe_normalizes(tmp_path: Path) -> None:
