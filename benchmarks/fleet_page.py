@@ -23,12 +23,14 @@ every target with every check, in fresh artifacts, nothing running before.
 
 - **./doit** ends with {verdicts} from rollouts, closed loops and every runtime; warm starts of the toolchains are in
   it.
+- **Out of a full cache** is the same command once more in fresh artifacts: {ran} steps run, {taken} taken.
 - **The floor** is the chain's own conversions, one after the other in one warm process a toolchain, everything imported
   and each kind of conversion done once before: no orchestration, nothing run, no check.
 - **The recipe** is [SB3's export guide](https://stable-baselines3.readthedocs.io/en/master/guide/export.html) as
   scripts: ONNX (opset 14), onnx-tf, TFLite float and int8, `tensorflowjs_converter`, `torch.jit.trace`; a fresh process
   each, one after the other, no check at all. Slipway's loader opens the archives and the older exporter is taken at
   once, or it would fail on most. All its scripts work for {followed} of {agents} agents; figures are means over those.
+  It takes {slower:.1f} times the CPU of the floor, so that no chain of these conversions can be much faster than that.
   {reasons}
 
 ## What holds it
@@ -69,7 +71,10 @@ def page(result: Job) -> str:
         goals=goals_page([Goal(**goal) for goal in result["goals"]]),
         totals=totals(result),
         verdicts=verdicts.replace("not_run", "not run") or "no verdict",
+        ran=result["cached"]["ran"],
+        taken=f"{result['cached']['taken']:,}",
         followed=result["recipe"]["agents"],
+        slower=result["recipe"]["cpu"] * count / result["floor_cpu"],
         reasons=_reasons(result["recipes"]),
         shares=_shares(result["shares"], result["run"]["cpu"], count),
         hops=_hops(result["per_hop"], count),
@@ -82,13 +87,17 @@ def page(result: Job) -> str:
 def totals(result: Job) -> str:
     """A line each for ours, the floor and the recipe."""
     count, run, base = result["agents"], result["run"], result["recipe"]
-    rows = [("`./doit`", run["seconds"], run["cpu"]), ("the floor", None, result["floor_cpu"])]
+    rows = [
+        ("`./doit`", run["seconds"], run["cpu"]),
+        ("`./doit`, out of a full cache", result["cached"]["seconds"], None),
+        ("the floor", None, result["floor_cpu"]),
+    ]
     if base["agents"]:
         rows.append(("the recipe, for as many agents", base["seconds"] * count, base["cpu"] * count))
     lines = []
     for what, seconds, cpu in rows:
-        wall = ("", "") if seconds is None else (f"{seconds:.0f} s", f"{seconds / count:.1f} s")
-        lines.append(f"| {what} | {wall[0]} | {cpu:.0f} s | {wall[1]} | {cpu / count:.1f} s |")
+        wall, spent = (("", "") if t is None else (f"{t:.0f} s", f"{t / count:.2g} s") for t in (seconds, cpu))
+        lines.append(f"| {what} | {wall[0]} | {spent[0]} | {wall[1]} | {spent[1]} |")
     return "\n".join(lines)
 
 

@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> None:
     told = {"default": [agent.name for agent in agents], "processes": tasks.CORES, "tasks": rows}
     (target / "tasks.json").write_text(json.dumps(told), encoding="utf-8")
     (target / "dodo.py").write_text(DODO, encoding="utf-8")
-    print(sum(acts for _, _, acts, _ in rows))
+    print(sum(acts for name, _, acts, _ in rows if name in told["default"]))
 
 
 if __name__ == "__main__":
