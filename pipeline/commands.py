@@ -9,7 +9,7 @@ from pathlib import Path
 
 from doit.exceptions import TaskError, TaskFailed
 
-from pipeline import cache, config, errors, toolchains
+from pipeline import cache, config, errors, told, toolchains
 from pipeline.cluster import asking
 from pipeline.hops import KINDS
 from pipeline.tasks import RESERVED, ROOT, Task, guarded
@@ -65,7 +65,7 @@ def inspect(arguments: list[str]) -> bool:
     """Show what each file is; with ``--json`` as one object a line."""
     from pipeline.agents import listing
 
-    files = [Path(argument) for argument in arguments if argument != "--json"]
+    files = [told.located(argument) for argument in arguments if argument != "--json"]
     if not files:
         raise errors.AgentFileMissing("no file is named", remedy="./doit inspect FILE… [--json]")
     return listing.show(files, "--json" in arguments)
@@ -75,7 +75,8 @@ def coral(arguments: list[str]) -> bool:
     """Predict what the Edge TPU compiler will make of each TFLite file; with ``--json`` as one object a line."""
     if not set(arguments) - {"--json"}:
         raise errors.TFLiteUnreadable("no file is named", remedy="./doit coral FILE… [--json]")
-    call = [toolchains.python("device"), "-m", "pipeline.hops.edgetpu_lint", *arguments]
+    files = [argument if argument == "--json" else str(told.located(argument)) for argument in arguments]
+    call = [toolchains.python("device"), "-m", "pipeline.hops.edgetpu_lint", *files]
     return not subprocess.run(call, env=toolchains.environment()).returncode
 
 
@@ -109,7 +110,7 @@ def draft(arguments: list[str], configs: Path) -> bool:
 
     if len(arguments) not in (1, 2):
         raise errors.AgentFileMissing("want one archive, and perhaps a name", remedy="./doit new FILE [NAME]")
-    path = Path(arguments[0])
+    path = told.located(arguments[0])
     name = arguments[1] if len(arguments) == 2 else drafting.fit_name(path, RESERVED)
     if not config.fit(name) or name in RESERVED:
         want = "letters, digits, '-' and '_', at most 64, and not the name of a task"
@@ -117,7 +118,7 @@ def draft(arguments: list[str], configs: Path) -> bool:
     target = configs / f"{name}.toml"
     drafting.write(path, target)
     config.load(target, KINDS, RESERVED)
-    print(f"{os.path.relpath(target)} is written. Read its comments, then: ./doit {name}")
+    print(f"{os.path.relpath(target, told.located(''))} is written. Read its comments, then: ./doit {name}")
     return True
 
 

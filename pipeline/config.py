@@ -25,6 +25,13 @@ def paths(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.toml"))
 
 
+def none_in(folder: Path) -> errors.SlipwayError:
+    """Why a folder gives no config."""
+    what = "it holds no *.toml" if folder.is_dir() else "it is not a folder" if folder.exists() else "it does not exist"
+    remedy = "Name the folder of your configs, ./doit configs=PATH, or have one written: ./doit new FILE"
+    return errors.FolderUnfit(what, file=folder, remedy=remedy)
+
+
 def load(path: Path, kinds: Sequence[str], reserved: Iterable[str] = ()) -> Agent:
     """Read one config.
 
@@ -76,6 +83,11 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise errors.ConfigUnreadable(f"the config is not TOML: {error}") from None
+    except RecursionError:
+        raise errors.ConfigUnreadable("the config is not TOML: it is too deeply nested") from None
+    except OSError as error:
+        remedy = "A config is a file that can be read"
+        raise errors.ConfigUnreadable(f"the config cannot be read ({error.strerror})", remedy=remedy) from None
 
 
 def _parse(path: Path, raw: dict[str, Any]) -> Agent:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+FAILED, REFUSED = 1, 2  # exit codes: something failed; or nothing did, and what was given is refused
+
 
 class SlipwayError(Exception):
     """A failure that its reader can act on, told in one line.
@@ -68,6 +70,10 @@ class SlipwayError(Exception):
         return {"error": type(self).__name__, **{name: getattr(self, name) for name in names}}
 
 
+class BadInput(SlipwayError):
+    """What was given is refused: whoever gave it corrects it, and Slipway has not failed."""
+
+
 def printable(text: str) -> str:
     """One line for a terminal: names out of a stranger's file may hold control characters."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
@@ -91,33 +97,37 @@ def _subclasses(cls: type[SlipwayError]) -> list[type[SlipwayError]]:
     return [cls] + [leaf for child in cls.__subclasses__() for leaf in _subclasses(child)]
 
 
-# --- the config ------------------------------------------------------------------------------------
+# --- the command line and the config ---------------------------------------------------------------
 
 
-class ConfigUnreadable(SlipwayError):
+class CommandUnfit(BadInput):
+    remedy = "./doit list shows the agents, kinds and tasks"
+
+
+class ConfigUnreadable(BadInput):
     remedy = "Mend the TOML at that place"
 
 
-class ConfigUnknownKey(SlipwayError):
+class ConfigUnknownKey(BadInput):
     remedy = "Correct or remove the key"
 
 
-class ConfigWrongValue(SlipwayError):
+class ConfigWrongValue(BadInput):
     remedy = "Change the value in the config"
 
 
-class AgentNameUnfit(SlipwayError):
+class AgentNameUnfit(BadInput):
     remedy = "Rename the config: its file name is the agent's name"
 
 
-class FolderUnfit(SlipwayError):
+class FolderUnfit(BadInput):
     remedy = "Name a folder that holds agents' archives: ./doit folder=PATH"
 
 
 # --- the agent -------------------------------------------------------------------------------------
 
 
-class AgentFileMissing(SlipwayError):
+class AgentFileMissing(BadInput):
     remedy = "Check `zip` in the config; it is relative to the config's folder"
 
 
@@ -125,78 +135,78 @@ class HubUnreachable(SlipwayError):
     remedy = "Check the connection and run again; agents that were fetched before stay usable without it"
 
 
-class HubRepositoryMissing(SlipwayError):
+class HubRepositoryMissing(BadInput):
     remedy = "Check repo_id in [hub]; for a private repository set HF_TOKEN"
 
 
-class HubRepositoryGated(SlipwayError):
+class HubRepositoryGated(BadInput):
     remedy = "Accept its conditions on its page with your account, and set HF_TOKEN"
 
 
-class HubRevisionUnknown(SlipwayError):
+class HubRevisionUnknown(BadInput):
     remedy = "Copy the full commit from the repository's page: Files and versions, History"
 
 
-class HubFileMissing(SlipwayError):
+class HubFileMissing(BadInput):
     remedy = "Name a file of the repository in [hub]"
 
 
-class AgentFileDamaged(SlipwayError):
+class AgentFileDamaged(BadInput):
     remedy = "Fetch or save the file again"
 
 
-class NotAnAgent(SlipwayError):
+class NotAnAgent(BadInput):
     remedy = "Give the .zip that Stable-Baselines3's `save` wrote"
 
 
-class PickleRefused(SlipwayError):
+class PickleRefused(BadInput):
     remedy = "Nothing was executed. Save the agent with Stable-Baselines3's own classes only"
 
 
-class UnknownAlgorithm(SlipwayError):
+class UnknownAlgorithm(BadInput):
     remedy = "Correct the name in the config"
 
 
-class UnsupportedPolicy(SlipwayError):
+class UnsupportedPolicy(BadInput):
     remedy = "Leave the agent out; the README says what is supported"
 
 
-class WeightsUnfit(SlipwayError):
+class WeightsUnfit(BadInput):
     remedy = "Take another checkpoint; this one does not belong to its own description"
 
 
-class WeightsNotFinite(SlipwayError):
+class WeightsNotFinite(BadInput):
     remedy = "The training diverged: take an earlier checkpoint"
 
 
-class StatisticsMissing(SlipwayError):
+class StatisticsMissing(BadInput):
     remedy = 'Set vecnormalize = "…" or vecnormalize = "none" in the config'
 
 
-class StatisticsUnfit(SlipwayError):
+class StatisticsUnfit(BadInput):
     remedy = "Give the vecnormalize.pkl saved with this agent"
 
 
-class EnvironmentMissing(SlipwayError):
+class EnvironmentMissing(BadInput):
     remedy = "Install its package, or leave [environment] out: observations then come from statistics"
 
 
-class EnvironmentUnfit(SlipwayError):
+class EnvironmentUnfit(BadInput):
     remedy = "Name the environment (and wrappers) that the agent was trained in"
 
 
-class TrainingFailed(SlipwayError):
+class TrainingFailed(BadInput):
     remedy = "Correct [recipe] in the config"
 
 
-class ObservationsNotFinite(SlipwayError):
+class ObservationsNotFinite(BadInput):
     remedy = "Mend the environment or its wrappers"
 
 
 # --- hops, runtimes, checks ------------------------------------------------------------------------
 
 
-class OpsetUnfit(SlipwayError):
+class OpsetUnfit(BadInput):
     remedy = "Set onnx.opset = 14 in the config, or leave it out"
 
 
@@ -220,11 +230,11 @@ class OutputsUnfit(SlipwayError):
     remedy = "The artifact does not hold to its contract: rebuild it, or report the hop"
 
 
-class TFLiteUnreadable(SlipwayError):
+class TFLiteUnreadable(BadInput):
     remedy = "Give a .tflite file as a TensorFlow Lite converter wrote it"
 
 
-class InputsUnfit(SlipwayError):
+class InputsUnfit(BadInput):
     remedy = "policy.json lists the inputs with their shapes, dtypes and layouts"
 
 

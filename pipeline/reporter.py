@@ -31,6 +31,7 @@ class Reporter:
     survey = False
     baseline = False
     cache: cache.Cache | None = None
+    ended: int | None = None  # the exit code, once a run of agents has ended
 
     def __init__(self, outstream: Any, options: dict[str, Any]) -> None:
         self.out = outstream
@@ -41,6 +42,7 @@ class Reporter:
         self.selected: set[str] = set()
         self.kinds: set[str] = set()
         self.failed: dict[str, str] = {}
+        self.refusals: set[str] = set()
         self.blocked: set[str] = set()
         self.asked: set[str] = set()
         self.partly: set[str] = set()
@@ -56,9 +58,10 @@ class Reporter:
         try:
             self.lock.__enter__()
         except errors.SlipwayError as error:
+            self.alone = True
             self.out.write(f"{error}\n")
             self.out.flush()
-            sys.exit(2)
+            sys.exit(errors.REFUSED)
         if not self.alone:
             scratch.clear_abandoned()
             cache.CURRENT = self.cache
@@ -128,6 +131,8 @@ class Reporter:
             self.screen.skip(task.name)
             return
         self.failed[task.name] = fail_info.get_msg() if fail_info.traceback else fail_info.message
+        if type(fail_info).__name__ == "TaskError" and not fail_info.traceback:
+            self.refusals.add(task.name)
         self._end(task, "FAILED", self.failed[task.name])
 
     def skip_uptodate(self, task: Any) -> None:
@@ -177,6 +182,8 @@ class Reporter:
         taken = self._close_cache()
         report.closing(self.out, self.ran, taken, len(self.failed), len(reached), time.monotonic() - self.begun)
         self._note_what_is_fresh(shown)
+        if self.failed:  # doit's own code would tell whether a step was not reached
+            Reporter.ended = errors.FAILED if set(self.failed) - self.refusals else errors.REFUSED
         self.lock.__exit__(None, None, None)
 
     def _close_cache(self) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from doit.exceptions import TaskFailed
+from doit.exceptions import TaskError, TaskFailed
 
 from pipeline import config, errors, folder, steps, told, toolchains
 from pipeline.cluster import asking
@@ -29,12 +29,16 @@ _COMMANDS = (*_STEPLESS, "train", "bundle")
 RESERVED = (*_COMMANDS, "documented", "sb3", "observations", "calibration", "returns", *KINDS)
 
 
-def guarded(act: Callable[[], None]) -> Callable[[], TaskFailed | None]:
-    """Our errors become one line of doit's; everything else keeps its traceback, being a defect."""
+def guarded(act: Callable[[], None]) -> Callable[[], TaskFailed | TaskError | None]:
+    """Our errors become one line of doit's, an error where they refuse what was given, else a failure; everything else
+    keeps its traceback, being a defect.
+    """
 
-    def action() -> TaskFailed | None:
+    def action() -> TaskFailed | TaskError | None:
         try:
             act()
+        except errors.BadInput as error:
+            return TaskError(str(error))
         except errors.SlipwayError as error:
             return TaskFailed(str(error))
         return None
@@ -48,10 +52,12 @@ def load(configs: Path, artifacts: Path) -> tuple[list[Agent], list[tuple[str, e
         try:
             return folder.scan(ROOT / Path(told.surveyed()).expanduser(), artifacts, RESERVED), []
         except errors.SlipwayError as error:
-            sys.exit(str(error))
+            told.refuse(error)
     agents: list[Agent] = []
     refused: list[tuple[str, errors.SlipwayError]] = []
     found = config.paths(configs)
+    if not found and told.use_of_steps(sys.argv[1:], set(), _STEPLESS) != "none":
+        told.refuse(config.none_in(configs))
     met = config.duplicates(path.stem for path in found)
     for path in found:
         try:

@@ -2,13 +2,51 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from pipeline import cache as caches
 from pipeline import errors, processes, toolchains
 from pipeline.cluster import asking
+
+SETTINGS = ("configs", "artifacts", "folder", "baseline", "memory", "verify", "cluster", "blobs", "patience",
+            "cache", "cache_size")  # fmt: skip
+
+
+def refuse(error: errors.SlipwayError) -> NoReturn:
+    """End a run that cannot begin."""
+    print(error, file=sys.stderr)
+    sys.exit(errors.REFUSED)
+
+
+def parted(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Settings by name, and the other arguments; what stands behind ``--`` is a program's own."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    settings, others = {}, []
+    for argument in arguments[:end]:
+        if not argument:
+            refuse(errors.CommandUnfit("an argument is empty", remedy="Leave it out"))
+        name, equals, value = argument.partition("=")
+        if not equals or not name.isidentifier():
+            others.append(argument)
+            continue
+        if name not in SETTINGS:
+            close = difflib.get_close_matches(name, SETTINGS, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(SETTINGS)}"
+            remedy = f"Correct it; if it is a file, write ./{argument}"
+            refuse(errors.CommandUnfit(f"there is no setting '{name}'; {hint}", remedy=remedy))
+        if not value:
+            refuse(errors.CommandUnfit(f"the setting '{name}' is empty", remedy=f"Give a value, or leave {name}= out"))
+        settings[name] = value
+    return settings, others + arguments[end:]
+
+
+def located(file: str) -> Path:
+    """A file of the command line, which is relative to where ./doit was called; doit itself runs in the clone."""
+    return Path(os.environ.get("SLIPWAY_CALLED_FROM", ""), file)
 
 
 def settings() -> tuple[Path, Path]:
@@ -31,7 +69,7 @@ def limit_memory() -> None:
             raise ValueError
     except ValueError:
         what, remedy = "memory is a number of GiB above 0", "Run ./doit memory=4"
-        sys.exit(str(errors.ConfigWrongValue(what, found=asked, remedy=remedy)))
+        refuse(errors.ConfigWrongValue(what, found=asked, remedy=remedy))
 
 
 def use_cluster() -> None:
@@ -51,7 +89,7 @@ def use_cluster() -> None:
     except ValueError:
         what = wrong or "patience is a number of seconds above 0"
         remedy = "Run ./doit cluster=tcp://HOST:PORT, perhaps with blobs=s3://BUCKET/FOLDER and patience=600"
-        sys.exit(str(errors.ConfigWrongValue(what, remedy=remedy)))
+        refuse(errors.ConfigWrongValue(what, remedy=remedy))
     asking.CLUSTER = asking.Cluster(address, blobs, seconds) if address else None
 
 
@@ -70,7 +108,7 @@ def cache() -> caches.Cache | None:
             raise ValueError
     except ValueError:
         what, remedy = "cache_size is a number of GiB above 0", "Run ./doit cache_size=20"
-        sys.exit(str(errors.ConfigWrongValue(what, found=size, remedy=remedy)))
+        refuse(errors.ConfigWrongValue(what, found=size, remedy=remedy))
     named, url = _cache_places()
     if named == "none":
         return None
@@ -89,7 +127,7 @@ def _cache_places() -> tuple[str, str]:
     if len(urls) > 1 or len(folders) > 1 or (urls and folders == ["none"]):
         what, expected = "the cache is one folder, and perhaps one URL behind it", "FOLDER, URL, FOLDER,URL or none"
         remedy = "Run ./doit cache=s3://BUCKET/FOLDER"
-        sys.exit(str(errors.ConfigWrongValue(what, expected=expected, found=told, remedy=remedy)))
+        refuse(errors.ConfigWrongValue(what, expected=expected, found=told, remedy=remedy))
     return (*folders, "")[0], (*urls, "")[0]
 
 
@@ -113,7 +151,7 @@ def baseline() -> bool:
     asked = get_var("baseline", "no")
     if asked not in ("yes", "no") or (asked == "yes" and not surveyed()):
         what, remedy = "baseline is yes or no, and goes with folder", "Run ./doit folder=PATH baseline=yes"
-        sys.exit(str(errors.ConfigWrongValue(what, found=asked, remedy=remedy)))
+        refuse(errors.ConfigWrongValue(what, found=asked, remedy=remedy))
     return bool(asked == "yes")
 
 

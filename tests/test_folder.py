@@ -102,7 +102,7 @@ def test_folder_without_archives_is_one_clear_error(tmp_path: Path, place: str, 
     if place == "file":
         (tmp_path / "file").touch()
     run = doit(f"folder={tmp_path / place}", configs=tmp_path, artifacts=tmp_path / "artifacts")
-    assert run.code == 1
+    assert run.code == 2
     assert run.text.startswith(f"FolderUnfit: file {tmp_path / place}".rstrip("/"))
     assert telling in run.text and len(run.text.splitlines()) == 1
 
@@ -110,7 +110,7 @@ def test_folder_without_archives_is_one_clear_error(tmp_path: Path, place: str, 
 @pytest.mark.parametrize("arguments", [["baseline=yes"], ["folder=.", "baseline=maybe"]])
 def test_baseline_is_yes_or_no_and_goes_with_a_folder(tmp_path: Path, arguments: list[str]) -> None:
     run = doit(*arguments, configs=tmp_path, artifacts=tmp_path / "artifacts")
-    assert run.code == 1
+    assert run.code == 2
     assert run.text.startswith("ConfigWrongValue: Baseline is yes or no, and goes with folder.")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import config, toolchains
+from pipeline import config, told, toolchains
 from pipeline.hops import BY_KIND, HOPS, wanted
 from pipeline.runtimes import RUNTIMES
 
@@ -29,6 +29,7 @@ FLOORS = (
     ("told",),
     ("steps",),
     ("report", "survey", "live", "reporter", "tasks", "commands"),
+    ("__main__",),
 )
 HEAVY = {"torch", "tensorflow", "onnx", "onnx_tf", "tensorflowjs", "stable_baselines3", "gymnasium", "numpy"}
 HEAVY |= {
@@ -88,7 +89,12 @@ def test_hops_and_runtimes_import_neither_each_other_nor_checks(module: str) -> 
 
 def test_only_tasks_and_reporter_know_doit() -> None:
     knowing = {m for m, path in MODULES.items() if re.search(r"^\s*(from|import) doit\b", path.read_text(), re.M)}
-    assert knowing == {"tasks", "commands", "told"}
+    assert knowing == {"tasks", "commands", "told", "__main__"}
+
+
+def test_every_setting_of_the_command_line_is_known() -> None:
+    read = {name for path in MODULES.values() for name in re.findall(r"get_var\(\"(\w+)\"", path.read_text())}
+    assert read == set(told.SETTINGS)
 
 
 def test_only_jobs_call_convert() -> None:

@@ -51,7 +51,7 @@ def inspect(path: Path) -> Facts:
     try:
         if not path.is_file():
             what = f"{path} does not exist (looked in {path.resolve().parent})"
-            raise errors.AgentFileMissing(what, remedy="Check the path; it is relative to Slipway's folder")
+            raise errors.AgentFileMissing(what, remedy="Check the path; it is relative to where ./doit is called")
         content = archive.content(path)
     except errors.SlipwayError as error:
         return facts | _verdict(error)

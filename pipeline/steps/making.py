@@ -149,8 +149,9 @@ class _Folder:
                     made = self._built(staged, log)
                     artifacts.commit(staged, self.folder, made)
         except errors.SlipwayError as error:
-            log = self.home / "log" / log_name(self.name)
-            raise error.at(agent=self.agent.name, hop=self.name, file=log) from None
+            refused = isinstance(error, errors.BadInput)
+            told = self.agent.config if refused else self.home / "log" / log_name(self.name)
+            raise error.at(agent=self.agent.name, hop=self.name, file=told) from None
         if cache.CURRENT and self.cached:
             cache.CURRENT.keep(cache.Source(self.name, made.key, self.above()), made, self.folder)
 
