@@ -107,6 +107,12 @@ def task_properties() -> Task:
     return commands.program(doc, calls, after=("toolchains",))
 
 
+def task_catalogue() -> Task:
+    """Write the page of errors."""
+    doc = "write docs/errors.md anew from tests/catalogue"
+    return commands.program(doc, [["tests/errors_page.py"]], after=("toolchains:test",))
+
+
 def task_lint() -> Task:
     """Check style and types."""
     calls = [["-m", "ruff", "check", "."], ["-m", "ruff", "format", "--check", "."], ["-m", "mypy"]]

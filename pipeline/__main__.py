@@ -7,6 +7,7 @@ begin.
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 
 from doit import cmd_run, doit_cmd
@@ -31,8 +32,10 @@ class Run(cmd_run.Run):  # type: ignore[misc]
             hint = f"; did you mean '{close[0]}'?" if close else ""
             told.refuse(errors.CommandUnfit(f"there is no agent, kind or task '{error.not_found}'{hint}"))
         except CmdParseError as error:
-            what = f"the options are wrong: {str(error).splitlines()[0].strip(' .')}"
-            told.refuse(errors.CommandUnfit(what, remedy="./doit help run lists them"))
+            said = re.sub(
+                r" <class .*| \(parsing options: .*|^Error parsing (Command: )?", "", str(error).splitlines()[0]
+            )
+            told.refuse(errors.CommandUnfit(f"the options are wrong: {said}", remedy="./doit help run lists them"))
         return code if Reporter.ended is None else Reporter.ended
 
 

@@ -6,18 +6,21 @@ import dataclasses
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 
-from pipeline import errors
+from pipeline import errors, places
 from pipeline.spec import Agent
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_TYPES = {"array": "a list", "object": "a table", "str": "a text", "int": "a whole number", "float": "a number",
+          "bool": "true or false", "null": "nothing"}  # fmt: skip
+_TYPE = re.compile(f"`({'|'.join(_TYPES)})`")  # as msgspec calls them
 
 
 def paths(folder: Path) -> list[Path]:
@@ -27,7 +30,13 @@ def paths(folder: Path) -> list[Path]:
 
 def none_in(folder: Path) -> errors.SlipwayError:
     """Why a folder gives no config."""
-    what = "it holds no *.toml" if folder.is_dir() else "it is not a folder" if folder.exists() else "it does not exist"
+    what = (
+        "it holds no *.toml"
+        if places.is_folder(folder)
+        else "it is not a folder"
+        if places.is_file(folder)
+        else "it does not exist"
+    )
     remedy = "Name the folder of your configs, ./doit configs=PATH, or have one written: ./doit new FILE"
     return errors.FolderUnfit(what, file=folder, remedy=remedy)
 
@@ -50,7 +59,7 @@ def load(path: Path, kinds: Sequence[str], reserved: Iterable[str] = ()) -> Agen
         _check_observations(agent)
         _check_files(agent, path)
     except errors.SlipwayError as error:
-        raise error.at(agent=name, file=path) from None
+        raise error.at(agent=name, file=places.of_sentence(path, error.what)) from None
     return agent
 
 
@@ -81,8 +90,11 @@ def _check_name(name: str, reserved: Iterable[str]) -> None:
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise errors.ConfigUnreadable(f"the config is not TOML: {error}") from None
+    except UnicodeDecodeError as error:
+        what = f"the config is not UTF-8, as TOML is: byte {error.start} is {error.object[error.start]:#04x}"
+        raise errors.ConfigUnreadable(what, remedy="Save it as UTF-8") from None
     except RecursionError:
         raise errors.ConfigUnreadable("the config is not TOML: it is too deeply nested") from None
     except OSError as error:
@@ -95,6 +107,7 @@ def _parse(path: Path, raw: dict[str, Any]) -> Agent:
         if derived in raw:
             raise errors.ConfigUnknownKey(f"'{derived}' cannot be set: it follows from the file's name")
     _check_keys(raw, Agent, "", path)
+    _check_texts(raw, path)
     folder = path.parent
     located = dict(raw)
     for key in ("zip", "vecnormalize"):
@@ -106,22 +119,24 @@ def _parse(path: Path, raw: dict[str, Any]) -> Agent:
         if isinstance(table, dict) and isinstance(table.get("file"), str) and table["file"]:
             located[key] = {**table, "file": str(folder / table["file"])}
     if isinstance(raw.get("import_from"), list):
-        located["import_from"] = [str(folder / str(value)) for value in raw["import_from"]]
+        located["import_from"] = [str(folder / v) if isinstance(v, str) else v for v in raw["import_from"]]
     try:
         return msgspec.convert({**located, "name": path.stem, "config": str(path)}, Agent)
     except msgspec.ValidationError as error:
-        text, _, where = str(error).rpartition(" - at `$")
-        key = where.rstrip("`").lstrip(".") or "config"
-        raise errors.ConfigWrongValue(f"`{key}`: {text or error}", file=_place(path, key)) from None
+        what, at, place = str(error).rpartition(" - at `$")
+        what = _TYPE.sub(lambda found: _TYPES[found[1]], what if at else place)
+        key = _named(raw, place.rstrip("`").lstrip(".") if at else "", what)
+        choices = get_args(get_type_hints(Agent).get(key)) if what.startswith("Invalid enum value") else ()
+        wanted = " or ".join(map(repr, choices))
+        raise errors.ConfigWrongValue(f"`{key}`: {what}", file=places.of_key(path, key), expected=wanted) from None
 
 
-def _place(path: Path, key: str) -> str:
-    """``path:line`` of a dotted key, as far as a look at the text tells."""
-    leaf = re.compile(rf"^\s*\[?{re.escape(key.rpartition('.')[2])}\b")
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if leaf.match(line):
-            return f"{path}:{number}"
-    return str(path)
+def _named(raw: Mapping[str, Any], key: str, what: str) -> str:
+    """The dotted key that a refusal is about: a limit of several keys is told of their table."""
+    table = raw.get(key) if key else raw
+    words = re.findall(r"\w+", what)
+    inner = next((name for name in table if name in words), "") if isinstance(table, Mapping) else ""
+    return ".".join(filter(None, (key, inner)))
 
 
 def _check_keys(raw: dict[str, Any], cls: type, prefix: str, path: Path) -> None:
@@ -130,9 +145,27 @@ def _check_keys(raw: dict[str, Any], cls: type, prefix: str, path: Path) -> None
         if key not in hints:
             close = difflib.get_close_matches(key, hints, n=1)
             hint = f"did you mean '{prefix}{close[0]}'?" if close else f"known: {', '.join(sorted(hints))}"
-            raise errors.ConfigUnknownKey(f"unknown key '{prefix}{key}'; {hint}", file=_place(path, key))
+            raise errors.ConfigUnknownKey(f"unknown key '{prefix}{key}'; {hint}", file=places.of_key(path, key))
         if dataclasses.is_dataclass(hints[key]) and isinstance(value, dict):
             _check_keys(value, hints[key], f"{prefix}{key}.", path)
+
+
+def _check_texts(raw: Mapping[str, Any], path: Path) -> None:
+    """For the system, a NUL ends a path, a command and an argument: another one would be meant."""
+    for key, value in raw.items():
+        if any("\0" in text for text in _texts(value)):
+            raise errors.ConfigWrongValue(f"`{key}` holds a NUL character", file=places.of_key(path, key))
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, held in value.items():
+            yield from (key, *_texts(held))
+    elif isinstance(value, list):
+        for held in value:
+            yield from _texts(held)
 
 
 def _check_targets(agent: Agent, kinds: Sequence[str]) -> None:
@@ -142,18 +175,18 @@ def _check_targets(agent: Agent, kinds: Sequence[str]) -> None:
         if target != "all" and target not in kinds:
             close = difflib.get_close_matches(target, kinds, n=1)
             hint = f"; did you mean '{close[0]}'?" if close else ""
-            raise errors.ConfigWrongValue(f"target '{target}' is unknown{hint}", expected=", ".join(kinds))
+            raise errors.ConfigWrongValue(f"targets has '{target}', which is unknown{hint}", expected=", ".join(kinds))
 
 
 def _check_import_from(agent: Agent) -> None:
     for folder in agent.import_from:
-        if not Path(folder).is_dir():
+        if not places.is_folder(Path(folder)):
             raise errors.ConfigWrongValue("import_from names no folder", found=folder)
 
 
 def _check_observations(agent: Agent) -> None:
     for name, path in (("observations", agent.observations.file), ("calibration", agent.calibration.file)):
-        if path and not Path(path).is_file():
+        if path and not places.is_file(Path(path)):
             raise errors.ConfigWrongValue(f"{name}.file names no file", found=path)
 
 
@@ -191,13 +224,13 @@ def _check_files(agent: Agent, path: Path) -> None:
             raise errors.ConfigWrongValue("vecnormalize is set, but the recipe makes its own statistics")
         return
     archive = Path(agent.zip)
-    if not archive.is_file():
-        raise errors.AgentFileMissing(f"{agent.zip} does not exist (looked in {archive.resolve().parent})")
+    if not places.is_file(archive):
+        raise errors.AgentFileMissing(places.missing(archive))
     if agent.vecnormalize != "none":
-        if not Path(agent.vecnormalize).is_file():
-            raise errors.StatisticsMissing(f"{agent.vecnormalize} does not exist")
+        if not places.is_file(Path(agent.vecnormalize)):
+            raise errors.StatisticsMissing(places.missing(Path(agent.vecnormalize)))
         return
     beside = [archive.with_name("vecnormalize.pkl"), archive.with_suffix("") / "vecnormalize.pkl"]
     for candidate in beside:
-        if candidate.is_file() and "vecnormalize" not in stated:
+        if places.is_file(candidate) and "vecnormalize" not in stated:
             raise errors.StatisticsMissing(f"the config does not say whether {candidate} belongs to the archive")

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pipeline import errors, surroundings
+from pipeline import errors, places, surroundings
 from pipeline.settings import Environment
 from pipeline.spec import Agent
 
@@ -28,8 +28,8 @@ def scan(folder: Path, skip: Path, reserved: Iterable[str] = ()) -> list[Agent]:
     :param reserved: names that an agent cannot have, being names of tasks
     :raises errors.FolderUnfit: it does not exist, or holds no archive
     """
-    if not folder.is_dir():
-        what = "it is not a folder" if folder.exists() else "it does not exist"
+    if not places.is_folder(folder):
+        what = "it is not a folder" if places.is_file(folder) else "it does not exist"
         raise errors.FolderUnfit(what, file=folder)
     taken = {name.casefold() for name in reserved}
     agents = [_agent(path, _unique(_name(path.relative_to(folder)), taken)) for path in _archives(folder, skip)]

@@ -15,6 +15,10 @@ def require(holds: bool, want: str, found: object) -> None:
         raise ValueError(f"want {want}, found {found!r}")
 
 
+def _require_share(name: str, value: float) -> None:
+    require(math.isfinite(value) and 0 <= value <= 1, f"{name} from 0 to 1", value)
+
+
 @dataclass(frozen=True)
 class Environment:
     """The gymnasium environment that the agent acts in.
@@ -133,8 +137,8 @@ class Tolerance:
     relative: float = 1e-4
 
     def __post_init__(self) -> None:
-        for value in (self.absolute, self.relative):
-            require(math.isfinite(value) and 0 <= value <= 1, "a number from 0 to 1", value)
+        for name in ("absolute", "relative"):
+            _require_share(name, getattr(self, name))
         require(self.absolute > 0, "absolute above 0", self.absolute)
 
 
@@ -163,8 +167,8 @@ class Bound:
     seed: int = 3_000_000
 
     def __post_init__(self) -> None:
-        for value in (self.action, self.decisions, self.return_kept):
-            require(math.isfinite(value) and 0 <= value <= 1, "a number from 0 to 1", value)
+        for name in ("action", "decisions", "return_kept"):
+            _require_share(name, getattr(self, name))
         require(1 <= self.episodes <= 10_000, "episodes from 1 to 10000", self.episodes)
         require(1 <= self.most <= 10_000, "most from 1 to 10000", self.most)
         require(self.seed >= 0, "a seed of at least 0", self.seed)

@@ -24,7 +24,7 @@ Task = dict[str, Any]
 ROOT = toolchains.ROOT
 CORES = min(os.cpu_count() or 1, 8)
 _STEPLESS = ("toolchains", "cluster", "scheduler", "work", "inspect", "coral", "new", "verify", "sign", "nightly",
-             "cache", "test", "lint", "bench", "matrix", "properties")  # fmt: skip
+             "cache", "test", "lint", "bench", "matrix", "properties", "catalogue", "fuzz")  # fmt: skip
 _COMMANDS = (*_STEPLESS, "train", "bundle")
 RESERVED = (*_COMMANDS, "documented", "sb3", "observations", "calibration", "returns", *KINDS)
 

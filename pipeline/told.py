@@ -161,8 +161,7 @@ def use_of_steps(arguments: list[str], agents: set[str], stepless: tuple[str, ..
     :param arguments: of the command line
     :param stepless: tasks that are about no agent's steps
     """
-    from doit import get_var
-
+    verify = _yes("verify", "Run ./doit verify=yes")
     words = [word for word in arguments if "=" not in word or word.startswith("-")]
     if words in (["list"], ["help"]) or words[:1] == ["help"]:
         return "none"
@@ -174,4 +173,13 @@ def use_of_steps(arguments: list[str], agents: set[str], stepless: tuple[str, ..
             words[:1] = []
         elif not (word == "run" or word in agents or word.startswith(("-n", "--process="))):
             return "all"
-    return "all" if get_var("verify", "no") == "yes" else "changed"
+    return "all" if verify else "changed"
+
+
+def _yes(name: str, remedy: str) -> bool:
+    from doit import get_var
+
+    asked: str = get_var(name, "no")
+    if asked not in ("yes", "no"):
+        refuse(errors.ConfigWrongValue(f"{name} is yes or no", found=asked, remedy=remedy))
+    return asked == "yes"

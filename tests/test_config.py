@@ -56,13 +56,21 @@ def test_part_of_a_table_keeps_the_other_defaults(tmp_path: Path) -> None:
             "unknown key 'environment.banana'; known: frame_stack, id, imports",
         ),
         ("name = 'x'\n" + RECIPE, errors.ConfigUnknownKey, "'name' cannot be set"),
-        ("targets = 'tflite'\n" + RECIPE, errors.ConfigWrongValue, "`targets`: Expected `array`, got `str`"),
-        ("targets = ['tfilte']\n" + RECIPE, errors.ConfigWrongValue, "'tfilte' is unknown; did you mean 'tflite'?"),
+        ("targets = 'tflite'\n" + RECIPE, errors.ConfigWrongValue, "`targets`: Expected a list, got a text"),
+        (
+            "targets = ['tfilte']\n" + RECIPE,
+            errors.ConfigWrongValue,
+            "targets has 'tfilte', which is unknown; did you mean 'tflite'?",
+        ),
         ("targets = []\n" + RECIPE, errors.ConfigWrongValue, "targets is empty"),
-        (RECIPE + "[tolerance]\nabsolute = -1.0\n", errors.ConfigWrongValue, "want a number from 0 to 1, found -1.0"),
-        (RECIPE + "[tolerance]\nabsolute = nan\n", errors.ConfigWrongValue, "want a number from 0 to 1, found nan"),
-        (RECIPE + "[tolerance]\nabsolute = 5\n", errors.ConfigWrongValue, "want a number from 0 to 1, found 5"),
-        (RECIPE + "[tolerance]\nabsolute = 'x'\n", errors.ConfigWrongValue, "Expected `float`, got `str`"),
+        (RECIPE + "[tolerance]\nabsolute = -1.0\n", errors.ConfigWrongValue, "want absolute from 0 to 1, found -1.0"),
+        (RECIPE + "[tolerance]\nabsolute = nan\n", errors.ConfigWrongValue, "want absolute from 0 to 1, found nan"),
+        (RECIPE + "[tolerance]\nabsolute = 5\n", errors.ConfigWrongValue, "want absolute from 0 to 1, found 5"),
+        (
+            RECIPE + "[tolerance]\nabsolute = 'x'\n",
+            errors.ConfigWrongValue,
+            "`tolerance.absolute`: Expected a number, got a text",
+        ),
         (RECIPE + "[int8]\nreturn_kept = 1.5\n", errors.ConfigWrongValue, "found 1.5"),
         (RECIPE + "[onnx]\nopset = 11\n", errors.ConfigWrongValue, "want opset 14"),
         (RECIPE + "[onnx]\nweb_opset = 27\n", errors.ConfigWrongValue, "want web_opset from 18 to 26, found 27"),
@@ -85,6 +93,10 @@ def test_refused(tmp_path: Path, text: str, kind: type, telling: str) -> None:
 def test_refusal_names_the_line(tmp_path: Path) -> None:
     error = refusal(tmp_path, RECIPE + "\n[tolerance]\nabsolut = 1\n")
     assert error.file.endswith("agent.toml:7")
+    same = "[observations]\nsamples = 100\n[calibration]\nepisodes = 2\nsamples = 3\n"
+    assert refusal(tmp_path, RECIPE + same).file.endswith("agent.toml:9")
+    assert refusal(tmp_path, RECIPE + "[tolerance]\nrelative = 2\n").file.endswith("agent.toml:6")
+    assert refusal(tmp_path, f"targets = []\n{RECIPE}").file.endswith("agent.toml:1")
 
 
 @pytest.mark.parametrize("name", ["a b", "-x", "ä", "x" * 65, "a.b"])

@@ -115,8 +115,8 @@ def _check_spaces(env: gymnasium.Env[Any, Any], name: str, contract: dict[str, A
         if not _same(wanted, found):
             raise errors.EnvironmentUnfit(
                 f"the agent and {name} differ in their spaces",
-                expected=f"an environment that {verb} {wanted}",
-                found=str(found),
+                expected=f"an environment that {verb} {' '.join(str(wanted).split())}",
+                found=" ".join(str(found).split()),
                 remedy=hint if verb == "observes" else "",
             )
 

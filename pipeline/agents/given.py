@@ -30,7 +30,7 @@ def read(path: Path, contract: dict[str, Any], samples: int) -> Inputs:
         with np.load(path, allow_pickle=False) as stored:
             held = {name: stored[name] for name in stored.files}
     except (OSError, EOFError, ValueError, AttributeError, KeyError, zipfile.BadZipFile) as error:
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        line = str(error).partition(". If you trust")[0] or type(error).__name__  # numpy would have it unpickled
         raise errors.InputsUnfit(
             f"the observations cannot be read: {line}", file=path, expected="a .npz file"
         ) from None
@@ -56,7 +56,9 @@ def read(path: Path, contract: dict[str, Any], samples: int) -> Inputs:
             raise errors.InputsUnfit(f"'{entry['name']}' is not of numbers", file=path, found=values.dtype)
         bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1).astype(float)).all(axis=1))
         if bad.size:
-            raise errors.ObservationsNotFinite(f"'{entry['name']}' is NaN or infinite in row {bad[0]}", file=path)
+            raise errors.ObservationsNotFinite(
+                f"'{entry['name']}' is NaN or infinite in row {bad[0]}", file=path, remedy="Take such rows out"
+            )
     total = next(iter(lengths.values()))
     rows = np.linspace(0, total - 1, min(total, samples)).round().astype(int)
     return {name: values[rows] for name, values in held.items()}

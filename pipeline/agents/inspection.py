@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline import errors, surroundings
+from pipeline import errors, places, surroundings
 from pipeline.agents import (
     archive,
     pickles,
@@ -49,8 +49,8 @@ def inspect(path: Path) -> Facts:
     """What a file is, ready for JSON. It never fails: ``refusal`` says what is wrong, and is None where nothing is."""
     facts: Facts = {"file": str(path)}
     try:
-        if not path.is_file():
-            what = f"{path} does not exist (looked in {path.resolve().parent})"
+        if not places.is_file(path):
+            what = places.missing(path)
             raise errors.AgentFileMissing(what, remedy="Check the path; it is relative to where ./doit is called")
         content = archive.content(path)
     except errors.SlipwayError as error:

@@ -39,6 +39,8 @@ def _open(zip_path: Path, pkl: Path | None, how: dict[str, Any]) -> Reference:
             opened = archive.read(zip_path, lenient=bool(how["import_allowed"]))
         moments = statistics.read(pkl, opened.observation_space) if pkl else None
         return Reference(opened, moments, how["images"], policy, tuple(how["import_allowed"]))
+    except errors.UnknownAlgorithm:  # which the config names
+        raise
     except errors.SlipwayError as error:
         raise error.at(file=zip_path) from None
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts, cache, errors, fingerprint, processes, toolchains, warm
+from pipeline import artifacts, cache, errors, fingerprint, places, processes, toolchains, warm
 from pipeline.artifacts import Manifest
 from pipeline.cluster import asking
 from pipeline.processes import Job
@@ -150,8 +150,9 @@ class _Folder:
                     artifacts.commit(staged, self.folder, made)
         except errors.SlipwayError as error:
             refused = isinstance(error, errors.BadInput)
-            told = self.agent.config if refused else self.home / "log" / log_name(self.name)
-            raise error.at(agent=self.agent.name, hop=self.name, file=told) from None
+            log = self.home / "log" / log_name(self.name)
+            place = places.of_sentence(Path(self.agent.config), error.what) if refused else log
+            raise error.at(agent=self.agent.name, hop=self.name, file=place) from None
         if cache.CURRENT and self.cached:
             cache.CURRENT.keep(cache.Source(self.name, made.key, self.above()), made, self.folder)
 

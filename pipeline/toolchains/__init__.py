@@ -157,7 +157,7 @@ def python(name: str) -> str:
 def foreign_versions(interpreter: str) -> dict[str, str]:
     """Version by package in the user's own interpreter, which stands in for the torch toolchain.
 
-    :raises errors.ToolchainBroken: it does not run, or lacks a package
+    :raises errors.InterpreterUnfit: it does not run, or lacks a package
     """
     packages = TOOLCHAINS["torch"].packages
     program = f"import importlib.metadata as m, json; print(json.dumps({{p: m.version(p) for p in {packages!r}}}))"
@@ -165,10 +165,10 @@ def foreign_versions(interpreter: str) -> dict[str, str]:
     try:
         done = subprocess.run([interpreter, "-c", program], capture_output=True, text=True, timeout=60)
     except OSError as error:
-        raise errors.ToolchainBroken(f"it does not run ({error.strerror})", file=interpreter, remedy=remedy) from None
+        raise errors.InterpreterUnfit(f"it does not run ({error.strerror})", file=interpreter, remedy=remedy) from None
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no message"]
-        raise errors.ToolchainBroken(lines[-1], file=interpreter, remedy=remedy)
+        raise errors.InterpreterUnfit(lines[-1], file=interpreter, remedy=remedy)
     found: dict[str, str] = json.loads(done.stdout)
     return found
 
