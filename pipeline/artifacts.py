@@ -14,14 +14,15 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipeline import errors
+from pipeline import errors, stored
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
@@ -32,8 +33,10 @@ _digests: dict[tuple[str, int, int, int, int], str] = {}
 
 def digest(path: Path) -> str:
     """sha256 of a file; read once per process for as long as its inode, size and times stay."""
-    stat = path.stat()
-    key = (str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    held = path.stat()
+    if not stat.S_ISREG(held.st_mode):  # a pipe would never end
+        raise OSError(errno.EINVAL, "it is no file", str(path))
+    key = (str(path), held.st_ino, held.st_size, held.st_mtime_ns, held.st_ctime_ns)
     if key not in _digests:
         with path.open("rb") as file:
             _digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
@@ -81,29 +84,44 @@ def manifest(folder: Path) -> Manifest | None:
         held = os.stat(path)  # noqa: PTH116 (asked ten thousand times in a run: pathlib takes as long as the rest)
         seen = (held.st_ino, held.st_mtime_ns, held.st_size)
         if path not in _manifests or _manifests[path][0] != seen:
-            _manifests[path] = (seen, Manifest(**json.loads(Path(path).read_text(encoding="utf-8"))))
+            _manifests[path] = (seen, _checked(Manifest(**stored.mapping(Path(path)))))
         return _manifests[path][1]
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
+
+
+def _checked(told: Manifest) -> Manifest:
+    """:raises ValueError: it is none that :func:`commit` wrote: of other types, or with names outside of its folder"""
+    texts = [told.status, told.reason, *_items(told.files), *_items(told.versions or {})]
+    names = [PurePosixPath(name) for name in told.files]
+    outside = any(name.is_absolute() or ".." in name.parts or "\0" in str(name) for name in names)
+    if outside or not isinstance(told.key, dict) or not all(isinstance(text, str) for text in texts):
+        raise ValueError("it is no manifest")
+    return told
+
+
+def _items(mapping: Mapping[str, str]) -> Iterator[str]:
+    for pair in mapping.items():
+        yield from pair
 
 
 def fresh(folder: Path, key: dict[str, Any]) -> bool:
     """Whether a folder was made from ``key`` and every file in it is as it was made."""
-    stored = manifest(folder)
-    return stored is not None and stored.key == json.loads(json.dumps(key)) and _whole(folder, stored)
+    found = manifest(folder)
+    return found is not None and found.key == json.loads(json.dumps(key)) and _whole(folder, found)
 
 
 def altered(folder: Path) -> str:
     """The first file of a folder that is not as it was made; "" where all are."""
-    stored = manifest(folder)
-    names = stored.files if stored else {}
+    found = manifest(folder)
+    names = found.files if found else {}
     return next((name for name in names if not _whole(folder, Manifest({}, {name: names[name]}))), "")
 
 
-def _whole(folder: Path, stored: Manifest) -> bool:
+def _whole(folder: Path, told: Manifest) -> bool:
     try:
-        return all(digest(folder / name) == wanted for name, wanted in stored.files.items())
-    except OSError:
+        return all(digest(folder / name) == wanted for name, wanted in told.files.items())
+    except (OSError, ValueError):
         return False
 
 
@@ -128,7 +146,8 @@ def commit(made: Path, folder: Path, entry: Manifest, lasting: bool = True) -> N
     text = json.dumps(entry.__dict__, indent=1, sort_keys=True) + "\n"
     with writing(folder):
         there = manifest(folder)
-        if there and there.status == entry.status == "built" and there.files == entry.files and _whole(folder, there):
+        same = there and there.status == entry.status == "built" and there.files == entry.files
+        if there and same and not folder.is_symlink() and _whole(folder, there):
             beside = made / MANIFEST
             beside.write_text(text, encoding="utf-8")
             beside.replace(folder / MANIFEST)
@@ -137,11 +156,11 @@ def commit(made: Path, folder: Path, entry: Manifest, lasting: bool = True) -> N
         if lasting:
             _sync(made)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        if folder.exists():
+        if folder.is_symlink() or folder.exists():
             old = made.with_name(made.name + "-old")
             folder.rename(old)
             made.rename(folder)
-            shutil.rmtree(old)
+            remove(old)
         else:
             made.rename(folder)
 
@@ -153,12 +172,22 @@ def _sync(folder: Path) -> None:
                 os.fsync(file.fileno())
 
 
+def remove(path: Path) -> None:
+    """Whatever is in a place that is ours: a folder whole, of a link the link alone."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def replace_text(path: Path, text: str) -> None:
     """Write a file beside its place and move it there."""
     with writing(path):
         beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
         try:
             beside.write_text(text, encoding="utf-8")
+            if path.is_dir():
+                remove(path)
             beside.replace(path)
         except OSError:
             beside.unlink(missing_ok=True)
@@ -174,7 +203,7 @@ def writing(path: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             free = shutil.disk_usage(path if path.exists() else Path("/")).free
             raise errors.DiskFull("the disk is full", file=path, found=f"{free / 1e6:.1f} MB free") from None
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
             reason = os.strerror(error.errno).lower()
             raise errors.ArtifactsNotWritable(f"cannot write there ({reason})", file=path) from None
         raise
@@ -188,6 +217,8 @@ def lock(root: Path) -> Iterator[None]:
     """
     with writing(root):
         root.mkdir(parents=True, exist_ok=True)
+        if (root / LOCK).is_symlink():
+            remove(root / LOCK)
         file = (root / LOCK).open("a+", encoding="utf-8")
     with file:
         try:
@@ -198,7 +229,7 @@ def lock(root: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"pid {os.getpid()}, since {time.strftime('%H:%M')}")
         file.flush()
-        shutil.rmtree(root / STAGING, ignore_errors=True)
+        remove(root / STAGING)
         yield
 
 
@@ -206,5 +237,5 @@ def arrays(path: Path) -> dict[str, Any]:
     """The arrays of a ``.npz`` by name."""
     import numpy as np
 
-    with np.load(path, allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
+    with np.load(path, allow_pickle=False) as held:
+        return {name: held[name] for name in held.files}

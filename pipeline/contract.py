@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import errors
+from pipeline import errors, stored
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,9 +28,15 @@ VERSION = 2
 
 
 def load(artifact: Path) -> dict[str, Any]:
-    """The contract of an artifact's folder."""
-    contract: dict[str, Any] = json.loads((artifact / FILE).read_text(encoding="utf-8"))
-    return contract
+    """The contract of an artifact's folder.
+
+    :raises OSError: it is not there
+    :raises errors.OutputsUnfit: it is none
+    """
+    try:
+        return stored.mapping(artifact / FILE)
+    except ValueError as error:
+        raise errors.OutputsUnfit(f"the contract cannot be read ({error})", file=artifact / FILE) from None
 
 
 def dump(contract: Mapping[str, Any], artifact: Path) -> None:

@@ -195,10 +195,6 @@ class EnvironmentUnfit(BadInput):
     remedy = "Name the environment (and wrappers) that the agent was trained in"
 
 
-class InterpreterUnfit(BadInput):
-    remedy = "Correct `python` in the config, or leave it out"
-
-
 class TrainingFailed(BadInput):
     remedy = "Correct [recipe] in the config"
 

@@ -14,6 +14,14 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def of_user(path: str) -> Path:
+    """With ~ as the user's home; one that nobody has stands for itself."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def is_folder(path: Path) -> bool:
     try:
         return path.is_dir()

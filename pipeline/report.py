@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import contract as contracts
-from pipeline import gate
+from pipeline import errors, gate
 from pipeline.hops import HOPS, wanted
 from pipeline.spec import Agent, Hop, Verdict
 from pipeline.steps import ladder
@@ -107,7 +107,7 @@ def _rung(home: Path, hop: Hop) -> str:
     """Which rung of the ladder a kind is; "" where it is none, or is the first."""
     try:
         name = contracts.load(home / hop.kind)["rung"] if hop.rungs else ""
-    except (OSError, ValueError, KeyError):
+    except (OSError, KeyError, errors.OutputsUnfit):
         return ""
     return "" if name == ladder.RUNG_HOPS[0].rung else str(name)
 
@@ -230,10 +230,9 @@ def _failed_figure(agent: Agent, root: Path, hop: Hop) -> str:
 
 def _warnings(artifact: Path) -> list[str]:
     try:
-        warnings: list[str] = contracts.load(artifact)["warnings"]
-    except (OSError, ValueError, KeyError):
+        return [str(warning) for warning in contracts.load(artifact)["warnings"]]
+    except (OSError, KeyError, TypeError, errors.OutputsUnfit):
         return []
-    return warnings
 
 
 def _fallen(agent: Agent, root: Path) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from doit.exceptions import TaskError, TaskFailed
 
-from pipeline import config, errors, folder, steps, told, toolchains
+from pipeline import config, errors, folder, places, steps, told, toolchains
 from pipeline.cluster import asking
 from pipeline.hops import HOPS, KINDS, wanted
 from pipeline.spec import Agent
@@ -50,7 +50,7 @@ def load(configs: Path, artifacts: Path) -> tuple[list[Agent], list[tuple[str, e
     """The agents of ``folder=``, or else of the configs; and the configs that are refused, each with its error."""
     if told.surveyed():
         try:
-            return folder.scan(ROOT / Path(told.surveyed()).expanduser(), artifacts, RESERVED), []
+            return folder.scan(ROOT / places.of_user(told.surveyed()), artifacts, RESERVED), []
         except errors.SlipwayError as error:
             told.refuse(error)
     agents: list[Agent] = []

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pipeline import cache as caches
-from pipeline import errors, processes, toolchains
+from pipeline import errors, places, processes, toolchains
 from pipeline.cluster import asking
 
 SETTINGS = ("configs", "artifacts", "folder", "baseline", "memory", "verify", "cluster", "blobs", "patience",
@@ -112,7 +112,7 @@ def cache() -> caches.Cache | None:
     named, url = _cache_places()
     if named == "none":
         return None
-    folder = caches.Local(toolchains.ROOT / Path(named or caches.DEFAULT).expanduser(), most)
+    folder = caches.Local(toolchains.ROOT / places.of_user(named or caches.DEFAULT), most)
     return caches.Cache(folder, caches.Remote(url, folder.root) if url else None)
 
 

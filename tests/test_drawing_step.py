@@ -13,8 +13,8 @@ from pipeline import artifacts
 from pipeline.artifacts import Manifest
 from pipeline.hops import BY_KIND
 from pipeline.settings import Environment, Ladder
-from pipeline.spec import Agent
-from pipeline.steps import drawing, making, steps
+from pipeline.spec import Agent, Verdict
+from pipeline.steps import drawing, making, steps, verdicts
 
 END = BY_KIND["tflite_quantized"]
 AGENT = Agent("tiny", "tiny.toml", zip="tiny.zip", environment=Environment(id="CartPole-v1"))
@@ -30,10 +30,10 @@ def store(folder: Path, files: dict[str, Any], status: str = "built") -> None:
     (folder / artifacts.MANIFEST).write_text(json.dumps(entry.__dict__))
 
 
-def judge(home: Path, kind: str, status: str, kept: float = 1.0) -> None:
+def judge(home: Path, kind: str, status: Any, kept: float = 1.0) -> None:
     loop = {"closed_loop": {"kept": kept}}
-    entry = {"status": status, "reason": "", "figures": loop if status != "not_run" else {}, "key": {}}
-    (home / kind / "litert" / "verdict.json").write_text(json.dumps(entry))
+    found = Verdict(status, "", loop if status != "not_run" else {})
+    verdicts.write(home / kind / "litert" / verdicts.FILE, found, {})
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from pipeline.runtimes import RUNTIMES
 ROOT = Path(__file__).resolve().parents[1]
 PIPELINE = ROOT / "pipeline"
 FLOORS = (
-    ("settings", "spec", "errors", "contract", "gate", "fingerprint", "surroundings", "scratch", "places"),
+    ("settings", "spec", "errors", "contract", "gate", "fingerprint", "surroundings", "scratch", "places", "stored"),
     ("config", "folder", "artifacts", "toolchains", "cache", "hops", "runtimes"),
     ("agents", "hops.", "runtimes."),
     ("checks", "deciding"),

@@ -13,8 +13,8 @@ import pytest
 from pipeline import errors
 from pipeline.hops import BY_KIND
 from pipeline.settings import RUNGS, Ladder
-from pipeline.spec import Agent
-from pipeline.steps import ladder
+from pipeline.spec import Agent, Verdict
+from pipeline.steps import ladder, verdicts
 from running import Built, Run, doit
 
 END = BY_KIND["tflite_quantized"]
@@ -25,13 +25,12 @@ def agent(**limits: Any) -> Agent:
     return Agent("tiny", "tiny.toml", int8=Ladder(**limits))
 
 
-def judge(home: Path, kind: str, status: str, kept: float = 0.5, settled: bool = True) -> None:
+def judge(home: Path, kind: str, status: Any, kept: float = 0.5, settled: bool = True) -> None:
     """Store what a check found of a rung."""
     folder = home / kind / "litert"
     folder.mkdir(parents=True, exist_ok=True)
-    entry = {"status": status, "reason": f"{kind} said so", "key": {}}
-    entry["figures"] = {"closed_loop": {"kept": kept, "settled": settled}}
-    (folder / "verdict.json").write_text(json.dumps(entry))
+    found = Verdict(status, f"{kind} said so", {"closed_loop": {"kept": kept, "settled": settled}})
+    verdicts.write(folder / verdicts.FILE, found, {})
 
 
 def test_rungs_are_in_the_order_of_the_chain() -> None:

@@ -56,6 +56,7 @@ def check(agent: Agent, home: Path, hop: Hop, runtime: str, tolerated: bool = Fa
         with artifacts.staging(home.parent) as staged:
             if cache.CURRENT.take(entry, staged) is None:
                 return False
+            artifacts.remove(path)
             (staged / verdicts.FILE).replace(path)
         return True
 
@@ -65,13 +66,13 @@ def check(agent: Agent, home: Path, hop: Hop, runtime: str, tolerated: bool = Fa
             found = Verdict("not_run", stored.reason)
         else:
             found = _compare(home, hop, runtime, before, granted)
-        entry = {**dataclasses.asdict(found), "key": key()}
-        artifacts.replace_text(path, json.dumps(entry, indent=1, sort_keys=True) + "\n")
+        made_from = key()
+        verdicts.write(path, found, made_from)
         if found.status == "failed" and not tolerated:
             raise errors.CheckFailed(found.reason, agent=agent.name, hop=name, file=path)
         if cache.CURRENT:
-            made = artifacts.Manifest(entry["key"], {verdicts.FILE: artifacts.digest(path)})
-            cache.CURRENT.keep(cache.Source(name, entry["key"]), made, ran)
+            made = artifacts.Manifest(made_from, {verdicts.FILE: artifacts.digest(path)})
+            cache.CURRENT.keep(cache.Source(name, made_from), made, ran)
 
     says = f"hold {hop.kind} in {runtime} to predict"
     after = {f"{hop.kind}:{hop.runtimes[0]}:run", f"{hop.kind}:{runtime}:run"}

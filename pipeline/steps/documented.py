@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
-from pipeline import errors, fingerprint
+from pipeline import errors, fingerprint, stored
 from pipeline.agents.documented import ANSWERS, EXPORTS, LOADS, write
 from pipeline.spec import Agent
 from pipeline.steps import making
@@ -112,5 +111,5 @@ def found(home: Path) -> dict[str, Any]:
     held: dict[str, Any] = {}
     for path in (home / DOCUMENTED / LOADS, home / DOCUMENTED / EXPORTS, home / DOCUMENTED / RUNTIME / ANSWERS):
         with contextlib.suppress(OSError, ValueError):
-            held |= json.loads(path.read_text(encoding="utf-8"))
+            held |= stored.mapping(path)
     return held

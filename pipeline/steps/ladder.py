@@ -160,9 +160,9 @@ def twin(home: Path, hop: Hop, runtime: str) -> tuple[Hop, str] | None:
     if hop.rungs and runtime == hop.runtimes[0]:
         try:
             rung = contracts.load(home / hop.kind)["rung"]
-        except (OSError, ValueError, KeyError):
+            kind = next(other.kind for other in RUNG_HOPS if other.rung == rung)
+        except (OSError, KeyError, StopIteration, errors.OutputsUnfit):
             return None
-        kind = next(other.kind for other in RUNG_HOPS if other.rung == rung)
         return BY_KIND[kind], runtime_of(kind)
     if hop.rungs:
         return hop, hop.runtimes[0]

@@ -9,6 +9,7 @@ differs in any of them is asked step by step, and every file's digest is compute
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -17,7 +18,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline import artifacts, toolchains
+from pipeline import artifacts, errors, stored, toolchains
 from pipeline.spec import Agent
 
 FOLDER = ".fresh"
@@ -27,18 +28,20 @@ LOG = "log"
 def fresh(agent: Agent, root: Path, baseline: bool) -> bool:
     """Whether nothing has changed since :func:`record`."""
     try:
-        stored = (root / FOLDER / agent.name).read_text(encoding="utf-8")
+        noted = stored.text(root / FOLDER / agent.name)
+        return bool(noted) and noted == _digest(agent, root, baseline)
     except (OSError, ValueError):
         return False
-    return bool(stored) and stored == _digest(agent, root, baseline)
 
 
 def record(agent: Agent, root: Path, baseline: bool) -> None:
-    """Note that all steps of an agent are done or up to date."""
-    if found := _digest(agent, root, baseline):
-        with artifacts.writing(root):
+    """Note that all steps of an agent are done or up to date. Where it cannot be noted, each is asked again."""
+    with contextlib.suppress(OSError, errors.ArtifactsNotWritable, errors.DiskFull):
+        if found := _digest(agent, root, baseline):
+            if (root / FOLDER).is_symlink() or (root / FOLDER).is_file():
+                artifacts.remove(root / FOLDER)
             (root / FOLDER).mkdir(exist_ok=True)
-        artifacts.replace_text(root / FOLDER / agent.name, found)
+            artifacts.replace_text(root / FOLDER / agent.name, found)
 
 
 def _digest(agent: Agent, root: Path, baseline: bool) -> str:

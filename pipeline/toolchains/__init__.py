@@ -157,7 +157,7 @@ def python(name: str) -> str:
 def foreign_versions(interpreter: str) -> dict[str, str]:
     """Version by package in the user's own interpreter, which stands in for the torch toolchain.
 
-    :raises errors.InterpreterUnfit: it does not run, or lacks a package
+    :raises errors.ConfigWrongValue: it does not run, or lacks a package
     """
     packages = TOOLCHAINS["torch"].packages
     program = f"import importlib.metadata as m, json; print(json.dumps({{p: m.version(p) for p in {packages!r}}}))"
@@ -165,11 +165,18 @@ def foreign_versions(interpreter: str) -> dict[str, str]:
     try:
         done = subprocess.run([interpreter, "-c", program], capture_output=True, text=True, timeout=60)
     except OSError as error:
-        raise errors.InterpreterUnfit(f"it does not run ({error.strerror})", file=interpreter, remedy=remedy) from None
+        what = f"python names {interpreter}, which does not run ({error.strerror})"
+        raise errors.ConfigWrongValue(what, remedy=remedy) from None
+    except subprocess.TimeoutExpired:
+        what = f"python names {interpreter}, which does not answer within a minute"
+        raise errors.ConfigWrongValue(what, remedy=remedy) from None
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no message"]
-        raise errors.InterpreterUnfit(lines[-1], file=interpreter, remedy=remedy)
-    found: dict[str, str] = json.loads(done.stdout)
+        raise errors.ConfigWrongValue(f"python names {interpreter}, which says {lines[-1]}", remedy=remedy)
+    try:
+        found: dict[str, str] = json.loads(done.stdout)
+    except ValueError:
+        raise errors.ConfigWrongValue(f"python names {interpreter}, which is no Python", remedy=remedy) from None
     return found
 
 
