@@ -107,6 +107,13 @@ def task_properties() -> Task:
     return commands.program(doc, calls, after=("toolchains",))
 
 
+def task_fuzz() -> Task:
+    """Search for input that Slipway has no answer to."""
+    doc = "configs, archives, contracts, manifests and command lines of any content; arguments after -- go to pytest"
+    calls = [["-m", "pytest", "tests/fuzz", "--hypothesis-profile=long", "--timeout=0"]]
+    return commands.program(doc, calls, after=("toolchains:test",))
+
+
 def task_catalogue() -> Task:
     """Write the page of errors."""
     doc = "write docs/errors.md anew from tests/catalogue"

@@ -217,7 +217,7 @@ def lock(root: Path) -> Iterator[None]:
     """
     with writing(root):
         root.mkdir(parents=True, exist_ok=True)
-        if (root / LOCK).is_symlink():
+        if (root / LOCK).is_symlink() or not (root / LOCK).is_file():
             remove(root / LOCK)
         file = (root / LOCK).open("a+", encoding="utf-8")
     with file:
