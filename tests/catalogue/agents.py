@@ -663,9 +663,15 @@ ENVIRONMENTS = (
         '[recipe]\nalgorithm = "PPO"\nsteps = 64\nhyperparameters = { n_stepz = 8 }\n' + CARTPOLE,
     ),
     Row(
+        "python_other",
+        "a program for an interpreter that is none",
+        "ConfigWrongValue: agent python_other, hop sb3, file {here}/python_other.toml:3: Python names /bin/echo, which is no Python. Install there: torch, stable-baselines3, gymnasium, onnx, onnxscript, numpy; or leave `python` out of the config.",
+        GOOD + 'python = "/bin/echo"\n',
+    ),
+    Row(
         "python_gone",
         "an interpreter that is not there",
-        "InterpreterUnfit: agent python_gone, hop sb3, file /no/such/python: It does not run (No such file or directory). Install there: torch, stable-baselines3, gymnasium, onnx, onnxscript, numpy; or leave `python` out of the config.",
+        "ConfigWrongValue: agent python_gone, hop sb3, file {here}/python_gone.toml:3: Python names /no/such/python, which does not run (No such file or directory). Install there: torch, stable-baselines3, gymnasium, onnx, onnxscript, numpy; or leave `python` out of the config.",
         GOOD + 'python = "/no/such/python"\n',
     ),
     # --- observations of the user's own

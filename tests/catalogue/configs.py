@@ -388,6 +388,12 @@ CONFIGS = (
         'zip = "a\\u0000.zip"\n',
     ),
     Row(
+        "zip_long",
+        "the archive's name is longer than any file's",
+        f"AgentFileMissing: agent zip_long, file {{here}}/zip_long.toml: {{here}}/{'x' * 300} does not exist (looked in {{here}}). Check `zip` in the config; it is relative to the config's folder.",
+        'zip = "' + "x" * 300 + '"\n',
+    ),
+    Row(
         "statistics_missing",
         "the statistics are not there",
         'StatisticsMissing: agent statistics_missing, file {here}/statistics_missing.toml: {here}/gone.pkl does not exist (looked in {here}). Set vecnormalize = "…" or vecnormalize = "none" in the config.',

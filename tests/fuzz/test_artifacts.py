@@ -23,6 +23,7 @@ from pipeline import artifacts, cache, doing, errors, report, steps, worker
 from pipeline.settings import Observations
 from pipeline.spec import Agent
 from pipeline.steps import making, whole
+from running import doit
 
 from .watching import VALUES, often, tree
 
@@ -202,3 +203,33 @@ def test_manifest_of_any_value_is_one_or_none(told: Any) -> None:
         found = artifacts.manifest(Path(place))
         assert found is None or artifacts.fresh(Path(place), {"a": 1}) is False
         assert found is None or all(".." not in name for name in found.files)
+
+
+def test_run_says_nothing_of_what_it_puts_right(built: Built, tmp_path: Path) -> None:
+    """Everything at once, through ./doit."""
+    configs, root, outside = tmp_path / "configs", tmp_path / "artifacts", tmp_path / "outside"
+    configs.mkdir()
+    outside.write_text("precious")
+    shutil.copyfile(built.agent.zip, configs / "agent.zip")
+    (configs / "tiny.toml").write_text('zip = "agent.zip"\ntargets = ["weights"]\n')
+    assert doit(configs=configs, artifacts=root).code == 0
+    before = digests(root)
+    for name in (
+        ".fresh/tiny",
+        "tiny/weights/manifest.json",
+        "tiny/weights/weights/verdict.json",
+        "tiny/log/sb3.txt",
+        ".lock",
+    ):
+        artifacts.remove(root / name)
+    os.mkfifo(root / ".fresh" / "tiny")
+    (root / "tiny/weights/manifest.json").mkdir()
+    (root / "tiny/weights/weights/verdict.json").mkdir()
+    (root / "tiny/sb3/manifest.json").write_bytes(DEEP)
+    (root / "tiny/observations/manifest.json").write_text('{"key": {}, "files": {"/dev/zero": ""}}')
+    for name in (".lock", "tiny/log/sb3.txt"):
+        (root / name).symlink_to(outside)
+    run = doit(configs=configs, artifacts=root)
+    assert (run.code, "Traceback" in run.text, run.failed) == (0, False, set()), run.text
+    assert digests(root) == before
+    assert outside.read_text() == "precious"
