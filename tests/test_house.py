@@ -93,7 +93,7 @@ def test_only_tasks_and_reporter_know_doit() -> None:
 
 
 def test_every_setting_of_the_command_line_is_known() -> None:
-    read = {name for path in MODULES.values() for name in re.findall(r"get_var\(\"(\w+)\"", path.read_text())}
+    read = {name for path in MODULES.values() for name in re.findall(r"(?:get_var|_yes)\(\"(\w+)\"", path.read_text())}
     assert read == set(told.SETTINGS)
 
 

@@ -91,7 +91,7 @@ def files(folder: Path) -> dict[str, str]:
 def log_of(home: Path, name: str) -> Path:
     """The empty log of a step, outside of what the step makes: it stays when the step fails."""
     path = home / "log" / log_name(name)
-    if path.parent.is_symlink():
+    if path.parent.is_symlink() or not path.parent.is_dir():
         artifacts.remove(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
     artifacts.remove(path)  # a link would be written through

@@ -86,16 +86,12 @@ def run(agent: Agent, root: Path) -> set[str]:
 
 
 def digests(root: Path) -> dict[str, str]:
+    """Of what is built, manifests included: logs are not, nor is what someone else has put there."""
     artifacts._digests.clear()
-    found = artifacts.digests(root / "tiny")
-    manifests = {
-        str(path.relative_to(root / "tiny")): artifacts.digest(path) for path in root.glob("tiny/**/manifest.json")
-    }
-    return {
-        name: digest
-        for name, digest in (found | manifests).items()
-        if name != "log" and not name.startswith(("log/", "weights/further"))
-    }
+    home = root / "tiny"
+    manifests = [path for path in home.rglob("manifest.json") if path.is_file()]
+    found = artifacts.digests(home) | {path.relative_to(home).as_posix(): artifacts.digest(path) for path in manifests}
+    return {name: digest for name, digest in found.items() if not name.startswith(("log", "weights/further"))}
 
 
 @contextmanager
