@@ -48,6 +48,7 @@ def convert(source: Path, target: Path, contract: dict[str, Any], settings: dict
     content = tflite_joined.joined(parts, names)
     (target / fixed_batch.FILE).write_bytes(content)
     contract["part"] = "policy"
+    contract.pop("sha256", None)  # of the core
     contract["inputs"] = [dict(entry) for entry in contract["takes"]]
     action = {"name": "action", "shape": [], "dtype": str(np.dtype("float32"))}
     contract["outputs"] = [action, *contract["outputs"]]

@@ -45,7 +45,7 @@ def test_one_file_holds_the_whole_policy_and_decides_as_its_core(tiny_agents: Bu
     home = tiny_agents.artifacts / agent
     core = contracts.decide(contract, litert.load(home / "tflite_quantized", contract, {}), inputs)
     stated = contracts.load(home / "tflite_whole")
-    assert stated["part"] == "policy"
+    assert stated["part"] == "policy" and "sha256" not in stated, "that of the core would be of another file"
     whole = contracts.decide(stated, litert.load(home / "tflite_whole", stated, {}), inputs)
     assert sorted(whole) == sorted(core)
     for name, values in core.items():
