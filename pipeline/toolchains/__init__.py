@@ -107,6 +107,13 @@ TOOLCHAINS = {
             "Dask's client, scheduler and worker: other machines do the steps",
         ),
         Toolchain(
+            "bundles",
+            ("requirements/bundles.txt",),
+            ("zstandard", "cyclonedx.output.json"),
+            ("cyclonedx-python-lib", "zstandard"),
+            "zstandard and CycloneDX: packs and opens release bundles",
+        ),
+        Toolchain(
             "test",
             ("requirements/test.txt", "requirements/torch.in"),
             ("pytest", "hypothesis", "torch", "stable_baselines3", "onnxruntime", "ai_edge_litert.interpreter"),
