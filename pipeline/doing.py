@@ -63,24 +63,25 @@ def decide(job: dict[str, Any]) -> None:
 
 
 def of_agent(job: dict[str, Any]) -> None:
-    """A job of :mod:`pipeline.agents`: (``source``,) ``target`` and ``settings`` go to its function.
+    """A job about an agent: (``source``,) ``target`` and ``settings`` go to its function.
 
     It is named and not imported, so that the code of one job is not in the fingerprint of another.
     """
     module, _, function = AGENT_JOBS[job["do"]].partition(":")
     folders = [Path(job[name]) for name in ("source", "target") if name in job]
-    getattr(importlib.import_module(f"pipeline.agents.{module}"), function)(*folders, job["settings"])
+    getattr(importlib.import_module(f"pipeline.{module}"), function)(*folders, job["settings"])
 
 
 AGENT_JOBS = {
-    "fetch": "hub:fetch",
-    "read": "jobs:read",
-    "train": "training:train",
-    "observe": "observing:observe",
-    "play": "evaluating:play",
-    "document": "documented:export",
-    "document_answer": "documented:answer",
-    "draw": "pictures:draw",
+    "fetch": "agents.hub:fetch",
+    "read": "agents.jobs:read",
+    "train": "agents.training:train",
+    "observe": "agents.observing:observe",
+    "play": "agents.evaluating:play",
+    "document": "agents.documented:export",
+    "document_answer": "agents.documented:answer",
+    "draw": "agents.pictures:draw",
+    "pack": "bundles.packing:pack",
 }
 JOBS = {
     "convert": convert,

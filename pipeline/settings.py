@@ -232,3 +232,15 @@ class EdgeTpu:
     def __post_init__(self) -> None:
         require(bool(self.command), "a command of at least one word", self.command)
         require(self.timeout > 0, "a timeout above 0", self.timeout)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What goes into the agent's release bundle besides what passed.
+
+    :param source: the agent's own archive and statistics; without it only their digests
+    :param licence: the agent's licence, as an SPDX expression or its name
+    """
+
+    source: bool = False
+    licence: str = ""

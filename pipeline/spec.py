@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pipeline.settings import (
     Bound,
+    Bundle,
     Calibration,
     EdgeTpu,
     Environment,
@@ -70,6 +71,7 @@ class Agent:
     float16: Float16Bound = field(default_factory=Float16Bound)
     int8: Ladder = field(default_factory=Ladder)
     edgetpu: EdgeTpu = field(default_factory=EdgeTpu)
+    bundle: Bundle = field(default_factory=Bundle)
 
     def __post_init__(self) -> None:
         require(self.timeout > 0, "a timeout above 0", self.timeout)

@@ -23,12 +23,13 @@ FLOORS = (
     ("config", "folder", "artifacts", "toolchains", "cache", "hops", "runtimes"),
     ("agents", "hops.", "runtimes."),
     ("checks", "deciding"),
+    ("bundles",),
     ("doing", "worker"),
     ("warm",),
     ("processes", "cluster"),
     ("told",),
     ("steps",),
-    ("report", "survey", "live", "reporter", "tasks", "commands"),
+    ("report", "survey", "live", "reporter", "tasks", "commands", "rebuilding", "receiving", "releasing"),
     ("__main__",),
 )
 HEAVY = {"torch", "tensorflow", "onnx", "onnx_tf", "tensorflowjs", "stable_baselines3", "gymnasium", "numpy"}
@@ -43,6 +44,8 @@ HEAVY |= {
     "rich",
     "distributed",
     "dask",
+    "cyclonedx",
+    "zstandard",
 }
 
 
@@ -89,7 +92,7 @@ def test_hops_and_runtimes_import_neither_each_other_nor_checks(module: str) -> 
 
 def test_only_tasks_and_reporter_know_doit() -> None:
     knowing = {m for m, path in MODULES.items() if re.search(r"^\s*(from|import) doit\b", path.read_text(), re.M)}
-    assert knowing == {"tasks", "commands", "told", "__main__"}
+    assert knowing == {"tasks", "commands", "releasing", "told", "__main__"}
 
 
 def test_every_setting_of_the_command_line_is_known() -> None:
@@ -157,7 +160,9 @@ def test_listing_imports_no_framework(arguments: str) -> None:
 
 def test_modules_for_toolchains_import_with_the_standard_library_alone() -> None:
     names = [
-        f"pipeline.{m}" for m in MODULES if m.startswith(("hops", "runtimes", "agents")) or m in ("doing", "worker")
+        f"pipeline.{m}"
+        for m in MODULES
+        if m.startswith(("hops", "runtimes", "agents", "bundles")) or m in ("doing", "worker")
     ]
     # Subclasses of torch's and gymnasium's classes, which are imported inside functions only; the files for users.
     subclassing = ("activations", "exported", "features", "modules", "stacking")
