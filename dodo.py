@@ -1,8 +1,9 @@
 """Slipway's tasks. ``./doit`` builds every agent of ``configs/``, ``./doit list`` shows the map of the chain."""
 
+import sys
 from collections.abc import Iterator
 
-from pipeline import commands, tasks, told, warm
+from pipeline import commands, receiving, releasing, tasks, told, warm
 from pipeline.reporter import Reporter
 from pipeline.tasks import Task
 
@@ -69,6 +70,21 @@ def task_new() -> Task:
         return commands.draft(arguments, CONFIGS)
 
     return commands.about_files("write the config of an archive that you have: ./doit new FILE [NAME]", act)
+
+
+def task_bundle() -> Iterator[Task]:
+    """Pack what passed."""
+    yield from releasing.for_bundles(AGENTS, ARTIFACTS, sys.argv[1:])
+
+
+def task_verify() -> Task:
+    """Check a bundle."""
+    return receiving.for_verifying(AGENTS, ARTIFACTS)
+
+
+def task_sign() -> Task:
+    """Sign a bundle."""
+    return releasing.for_signing()
 
 
 def task_train() -> Iterator[Task]:

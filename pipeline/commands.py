@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 from doit.exceptions import TaskError, TaskFailed
 
@@ -38,15 +40,27 @@ def program(doc: str, calls: list[list[str]], after: tuple[str, ...]) -> Task:
     }
 
 
-def about_files(doc: str, act: Callable[[list[str]], bool]) -> Task:
+class Parser(argparse.ArgumentParser):
+    """What a command takes, where it takes more than files: what is wrong with it is one line of ours."""
+
+    def error(self, message: str) -> NoReturn:
+        raise errors.ConfigWrongValue(message, remedy=self.usage or "")
+
+
+JSON: dict[str, type] = {"json": bool}
+
+
+def about_files(doc: str, act: Callable[[list[str]], bool], options: Mapping[str, type] = JSON) -> Task:
     """A task about the files that it is given, and no agent: what it prints is all that a run shows.
 
     :param act: takes the arguments; whether all is well
+    :param options: that may stand before the files, each with its type: bool or str. Behind them doit takes any
     """
 
-    def run(pos: list[str], as_json: bool) -> TaskError | None:
+    def run(pos: list[str], **given: bool | str) -> TaskError | None:
+        said = [f"--{name}" if value is True else f"--{name}={value}" for name, value in given.items() if value]
         try:
-            return None if act(["--json"] * as_json + pos) else TaskError("")
+            return None if act(said + pos) else TaskError("")
         except errors.SlipwayError as error:
             return TaskError(str(error))
 
@@ -54,7 +68,7 @@ def about_files(doc: str, act: Callable[[list[str]], bool]) -> Task:
         "doc": doc,
         "actions": [run],
         "pos_arg": "pos",
-        "params": [{"name": "as_json", "long": "json", "type": bool, "default": False}],
+        "params": [{"name": name, "long": name, "type": kind, "default": kind()} for name, kind in options.items()],
         "uptodate": [False],
         "verbosity": 2,
         "meta": {"agent": "", "step": "", "alone": True},

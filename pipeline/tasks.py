@@ -24,9 +24,9 @@ Task = dict[str, Any]
 ROOT = toolchains.ROOT
 CORES = min(os.cpu_count() or 1, 8)
 _STEPLESS = ("toolchains", "cluster", "scheduler", "work", "inspect", "coral", "new", "verify", "sign", "nightly",
-             "cache", "test", "lint", "bench", "matrix", "properties", "catalogue", "fuzz")  # fmt: skip
-_COMMANDS = (*_STEPLESS, "train", "bundle")
-RESERVED = (*_COMMANDS, "documented", "sb3", "observations", "calibration", "returns", *KINDS)
+             "cache", "test", "lint", "bench", "matrix", "properties", "catalogue", "fuzz", "bundle")  # fmt: skip
+_COMMANDS = (*_STEPLESS, "train")
+RESERVED = (*_COMMANDS, "bundles", "documented", "sb3", "observations", "calibration", "returns", *KINDS)
 
 
 def guarded(act: Callable[[], None]) -> Callable[[], TaskFailed | TaskError | None]:
