@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -42,9 +41,14 @@ def test_bundle_holds(bundled: Built, bundle: Path) -> None:
 
 
 def test_check_takes_less_than_two_seconds(bundled: Built, bundle: Path) -> None:
-    begun = time.monotonic()
-    verify(bundle, built=bundled)
-    assert time.monotonic() - begun < 2 * (3 if "CI" in os.environ else 1), "CI's machine does other things"
+    took = []
+    for _ in range(4):  # other things may be done on the machine
+        begun = time.monotonic()
+        verify(bundle, built=bundled)
+        took.append(time.monotonic() - begun)
+        if took[-1] < 2:
+            return
+    raise AssertionError(f"each check took longer: {took}")
 
 
 def test_signed_bundle_is_held_to_its_signer(bundled: Built, bundle: Path, key: Path, tmp_path: Path) -> None:
