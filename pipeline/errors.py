@@ -270,6 +270,18 @@ class DiskFull(SlipwayError):
     remedy = "Free some space and run again; nothing that was built is lost"
 
 
+class NightlyUnfit(SlipwayError):
+    remedy = "./doit nightly [--newest] [--limit 2h] [--keep 14] [--weeks 8] [--into FOLDER] [AGENT…]"
+
+
+class NightDamaged(SlipwayError):
+    remedy = "The nights go on; mend or remove the file if its figures matter"
+
+
+class NightBroken(SlipwayError):
+    remedy = "Read the night's log, and run ./doit nightly again: what is built is kept"
+
+
 # --- other machines --------------------------------------------------------------------------------
 
 

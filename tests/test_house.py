@@ -29,7 +29,7 @@ FLOORS = (
     ("processes", "cluster"),
     ("told",),
     ("steps",),
-    ("report", "survey", "live", "reporter", "tasks", "commands", "rebuilding", "receiving", "releasing"),
+    ("report", "survey", "live", "reporter", "nightly", "tasks", "commands", "rebuilding", "receiving", "releasing"),
     ("__main__",),
 )
 HEAVY = {"torch", "tensorflow", "onnx", "onnx_tf", "tensorflowjs", "stable_baselines3", "gymnasium", "numpy"}
