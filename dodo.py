@@ -102,6 +102,11 @@ def task_cluster() -> Iterator[Task]:
     yield from commands.for_cluster()
 
 
+def task_nightly() -> Task:
+    """Rebuild everything and compare."""
+    return commands.for_nights(AGENTS, CONFIGS)
+
+
 def task_test() -> Task:
     """Run the tests."""
     calls = [["-m", "pytest"]]

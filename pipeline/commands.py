@@ -14,6 +14,8 @@ from doit.exceptions import TaskError, TaskFailed
 from pipeline import cache, config, errors, told, toolchains
 from pipeline.cluster import asking
 from pipeline.hops import KINDS
+from pipeline.reporter import Reporter
+from pipeline.spec import Agent
 from pipeline.tasks import RESERVED, ROOT, Task, guarded
 
 AGAIN = "Give one: ./doit new FILE NAME"
@@ -134,6 +136,39 @@ def draft(arguments: list[str], configs: Path) -> bool:
     config.load(target, KINDS, RESERVED)
     print(f"{os.path.relpath(target, told.located(''))} is written. Read its comments, then: ./doit {name}")
     return True
+
+
+def for_nights(agents: list[Agent], configs: Path) -> Task:
+    """Build everything from nothing, as a ./doit of its own, and compare it with the last good night."""
+
+    def act(pos: list[str], newest: bool, limit: str, keep: int, weeks: int, into: str) -> TaskError | None:
+        from pipeline.nightly import command
+
+        where = f"folder={ROOT / Path(told.surveyed()).expanduser()}" if told.surveyed() else f"configs={configs}"
+        asked = command.Asked(
+            ROOT / Path(into).expanduser(), (where, *told.passed_on()), tuple(pos), limit, keep, weeks, newest
+        )
+        try:
+            Reporter.ended = command.run(asked, agents)
+        except errors.SlipwayError as error:
+            return TaskError(str(error))
+        return None
+
+    return {
+        "doc": "all agents from nothing, compared with the last good night: ./doit nightly [--limit 2h] [--newest]",
+        "actions": [act],
+        "pos_arg": "pos",
+        "params": [
+            {"name": "newest", "long": "newest", "type": bool, "default": False},
+            {"name": "limit", "long": "limit", "type": str, "default": ""},
+            {"name": "keep", "long": "keep", "type": int, "default": 14},
+            {"name": "weeks", "long": "weeks", "type": int, "default": 8},
+            {"name": "into", "long": "into", "type": str, "default": "nightly"},
+        ],
+        "uptodate": [False],
+        "verbosity": 2,
+        "meta": {"agent": "", "step": "", "alone": True},
+    }
 
 
 def for_cluster() -> Iterator[Task]:

@@ -31,7 +31,7 @@ class Reporter:
     survey = False
     baseline = False
     cache: cache.Cache | None = None
-    ended: int | None = None  # the exit code, once a run of agents has ended
+    ended: int | None = None  # the exit code, where a run of agents or a command has one of its own
 
     def __init__(self, outstream: Any, options: dict[str, Any]) -> None:
         self.out = outstream

@@ -155,6 +155,14 @@ def baseline() -> bool:
     return bool(asked == "yes")
 
 
+def passed_on() -> list[str]:
+    """What another ./doit has to be told to do its jobs as this one would: ``name=value``."""
+    from doit import get_var
+
+    found = {name: get_var(name, "") for name in ("memory", "cluster", "blobs", "patience")}
+    return [f"{name}={value}" for name, value in found.items() if value]
+
+
 def use_of_steps(arguments: list[str], agents: set[str], stepless: tuple[str, ...]) -> str:
     """What a call of ./doit needs of the agents' steps: "all", "changed" (of agents that changed), or "none".
 

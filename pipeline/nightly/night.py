@@ -146,7 +146,7 @@ def build(call: list[str], log: Path, seconds: float | None, environment: dict[s
             timer.cancel()
     if code in (-signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL):
         return STOPPED
-    return FINISHED if code in (0, 1) and _CLOSING.search(said) else BROKEN
+    return FINISHED if code in (0, errors.FAILED, errors.REFUSED) and _CLOSING.search(said) else BROKEN
 
 
 @atexit.register
