@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 
-from pipeline import commands, receiving, releasing, tasks, told, warm
+from pipeline import commands, programs, receiving, releasing, tasks, told, warm
 from pipeline.reporter import Reporter
 from pipeline.tasks import Task
 
@@ -107,56 +107,6 @@ def task_nightly() -> Task:
     return commands.for_nights(AGENTS, CONFIGS)
 
 
-def task_test() -> Task:
-    """Run the tests."""
-    calls = [["-m", "pytest"]]
-    return commands.program("run the tests; arguments after -- go to pytest", calls, after=("toolchains",))
-
-
-def task_matrix() -> Task:
-    """Fill the support matrix."""
-    doc = (
-        "an agent of every family through every hop: docs/support-matrix, anew; takes half an hour; or those of a WORD"
-    )
-    return commands.program(doc, [["tests/matrix.py"]], after=("toolchains",))
-
-
-def task_properties() -> Task:
-    """Search for an agent that is not built as it should be."""
-    doc = "agents drawn at random, held to predict in every target; arguments after -- go to pytest"
-    calls = [["-m", "pytest", "tests/test_properties.py", "--hypothesis-profile=long", "--timeout=0"]]
-    return commands.program(doc, calls, after=("toolchains",))
-
-
-def task_fuzz() -> Task:
-    """Search for input that Slipway has no answer to."""
-    doc = "configs, archives, contracts, manifests and command lines of any content; arguments after -- go to pytest"
-    calls = [["-m", "pytest", "tests/fuzz", "--hypothesis-profile=long", "--timeout=0"]]
-    return commands.program(doc, calls, after=("toolchains:test",))
-
-
-def task_catalogue() -> Task:
-    """Write the page of errors."""
-    doc = "write docs/errors.md anew from tests/catalogue"
-    return commands.program(doc, [["tests/errors_page.py"]], after=("toolchains:test",))
-
-
-def task_lint() -> Task:
-    """Check style and types."""
-    calls = [["-m", "ruff", "check", "."], ["-m", "ruff", "format", "--check", "."], ["-m", "mypy"]]
-    return commands.program("ruff and mypy", calls, after=("toolchains:test",))
-
-
-def task_bench() -> Iterator[Task]:
-    """figures, each beside its baseline from the same run"""
-    for name, doc in (
-        ("chain", "fresh clone to built, nothing to do, peak memory"),
-        ("quantization", "what integers keep of public agents' return, beside SB3's Coral example; or of a FOLDER's"),
-        ("deciding", "how long a decision takes in every runtime, beside SB3's predict"),
-        ("fleet", "a folder of agents: wall, CPU and memory, beside the conversions alone and the documented recipe"),
-        ("scaling", "1 to 100 agents: what a further one costs, and what nothing to do costs beside doit itself"),
-        ("setup", "the environments from an empty cache and from a full one, beside pip; downloads all of them"),
-        ("kills", "./doit is killed 350 times while it builds; or a SHARE of that"),
-        ("coral", "how long a decision takes, by a network's width and depth, beside SB3's predict"),
-    ):
-        yield {"name": name, **commands.program(doc, [[f"benchmarks/{name}.py"]], after=("toolchains",))}
+def task_programs() -> Iterator[Task]:
+    """tests, lint, benchmarks, pages that are made"""
+    yield from programs.every()

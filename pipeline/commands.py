@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from doit.exceptions import TaskError, TaskFailed
+from doit.exceptions import TaskError
 
 from pipeline import cache, config, errors, told, toolchains
 from pipeline.cluster import asking
@@ -19,27 +19,6 @@ from pipeline.spec import Agent
 from pipeline.tasks import RESERVED, ROOT, Task, guarded
 
 AGAIN = "Give one: ./doit new FILE NAME"
-
-
-def program(doc: str, calls: list[list[str]], after: tuple[str, ...]) -> Task:
-    """A task that runs Python programs of the test toolchain; output and further arguments are passed through."""
-
-    def run(pos: list[str]) -> TaskFailed | None:
-        for call in calls:
-            done = subprocess.run([toolchains.python("test"), *call, *pos], cwd=ROOT, env=toolchains.environment())
-            if done.returncode:
-                return TaskFailed(f"{' '.join(call)} ended with {done.returncode}")
-        return None
-
-    return {
-        "doc": doc,
-        "actions": [run],
-        "pos_arg": "pos",
-        "uptodate": [False],
-        "task_dep": list(after),
-        "verbosity": 2,
-        "meta": {"agent": "", "step": ""},
-    }
 
 
 class Parser(argparse.ArgumentParser):

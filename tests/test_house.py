@@ -19,7 +19,19 @@ from pipeline.runtimes import RUNTIMES
 ROOT = Path(__file__).resolve().parents[1]
 PIPELINE = ROOT / "pipeline"
 FLOORS = (
-    ("settings", "spec", "errors", "contract", "gate", "fingerprint", "surroundings", "scratch", "places", "stored"),
+    (
+        "settings",
+        "spec",
+        "failing",
+        "errors",
+        "contract",
+        "gate",
+        "fingerprint",
+        "surroundings",
+        "scratch",
+        "places",
+        "stored",
+    ),
     ("config", "folder", "artifacts", "toolchains", "cache", "hops", "runtimes"),
     ("agents", "hops.", "runtimes."),
     ("checks", "deciding"),
@@ -29,7 +41,19 @@ FLOORS = (
     ("processes", "cluster"),
     ("told",),
     ("steps",),
-    ("report", "survey", "live", "reporter", "nightly", "tasks", "commands", "rebuilding", "receiving", "releasing"),
+    (
+        "report",
+        "survey",
+        "live",
+        "reporter",
+        "nightly",
+        "tasks",
+        "commands",
+        "programs",
+        "rebuilding",
+        "receiving",
+        "releasing",
+    ),
     ("__main__",),
 )
 HEAVY = {"torch", "tensorflow", "onnx", "onnx_tf", "tensorflowjs", "stable_baselines3", "gymnasium", "numpy"}
@@ -92,7 +116,7 @@ def test_hops_and_runtimes_import_neither_each_other_nor_checks(module: str) -> 
 
 def test_only_tasks_and_reporter_know_doit() -> None:
     knowing = {m for m, path in MODULES.items() if re.search(r"^\s*(from|import) doit\b", path.read_text(), re.M)}
-    assert knowing == {"tasks", "commands", "releasing", "told", "__main__"}
+    assert knowing == {"tasks", "commands", "programs", "releasing", "told", "__main__"}
 
 
 def test_every_setting_of_the_command_line_is_known() -> None:
