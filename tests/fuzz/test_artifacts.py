@@ -201,6 +201,18 @@ def test_manifest_of_any_value_is_one_or_none(told: Any) -> None:
         assert found is None or all(".." not in name for name in found.files)
 
 
+@pytest.mark.parametrize("way", ["file", "link", "pipe"])
+@pytest.mark.parametrize("name", ["tiny/log", ".lock", ".staging", ".fresh", "tiny/weights"])
+def test_place_of_a_run_that_is_something_else_is_put_right(built: Built, name: str, way: str) -> None:
+    """Found by the above."""
+    with copied(built) as (root, outside):
+        for place in (root / name, root / "tiny/weights/manifest.json"):
+            artifacts.remove(place)
+        {"file": Path.touch, "link": lambda path: path.symlink_to(outside), "pipe": os.mkfifo}[way](root / name)
+        assert "weights:convert" in run(built.agent, root)
+        assert digests(root) == built.digests
+
+
 def test_run_says_nothing_of_what_it_puts_right(built: Built, tmp_path: Path) -> None:
     """Everything at once, through ./doit."""
     configs, root, outside = tmp_path / "configs", tmp_path / "artifacts", tmp_path / "outside"
