@@ -84,7 +84,7 @@ def manifest(folder: Path) -> Manifest | None:
         held = os.stat(path)  # noqa: PTH116 (asked ten thousand times in a run: pathlib takes as long as the rest)
         seen = (held.st_ino, held.st_mtime_ns, held.st_size)
         if path not in _manifests or _manifests[path][0] != seen:
-            _manifests[path] = (seen, _checked(Manifest(**stored.mapping(Path(path)))))
+            _manifests[path] = (seen, _checked(Manifest(**stored.opened(Path(path)))))
         return _manifests[path][1]
     except (OSError, ValueError, TypeError, AttributeError):
         return None
@@ -143,7 +143,7 @@ def commit(made: Path, folder: Path, entry: Manifest, lasting: bool = True) -> N
 
     :param lasting: wait until the disk has it: not for what a cache can give again
     """
-    text = json.dumps(entry.__dict__, indent=1, sort_keys=True) + "\n"
+    text = stored.sealed(entry.__dict__)
     with writing(folder):
         there = manifest(folder)
         same = there and there.status == entry.status == "built" and there.files == entry.files

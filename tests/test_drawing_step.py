@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import artifacts
+from pipeline import artifacts, stored
 from pipeline.artifacts import Manifest
 from pipeline.hops import BY_KIND
 from pipeline.settings import Environment, Ladder
@@ -27,7 +27,7 @@ def store(folder: Path, files: dict[str, Any], status: str = "built") -> None:
     entry = Manifest(
         {}, artifacts.digests(folder, ("litert", "pictures")), status, "it fell" if status != "built" else ""
     )
-    (folder / artifacts.MANIFEST).write_text(json.dumps(entry.__dict__))
+    (folder / artifacts.MANIFEST).write_text(stored.sealed(entry.__dict__))
 
 
 def judge(home: Path, kind: str, status: Any, kept: float = 1.0) -> None:

@@ -19,7 +19,7 @@ from agents.cases import CASES
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline import artifacts, cache, doing, errors, report, steps, worker
+from pipeline import artifacts, cache, doing, errors, report, steps, stored, worker
 from pipeline.settings import Observations
 from pipeline.spec import Agent
 from pipeline.steps import making, whole
@@ -195,10 +195,21 @@ def test_whatever_lies_there_is_put_right(built: Built, data: st.DataObject) -> 
 @example(told={"key": {}, "files": 3, "reason": "", "status": "built", "versions": {}})
 def test_manifest_of_any_value_is_one_or_none(told: Any) -> None:
     with tempfile.TemporaryDirectory() as place:
-        (Path(place) / artifacts.MANIFEST).write_text(json.dumps(told))
+        sealed = stored.sealed(told) if isinstance(told, dict) else json.dumps(told)
+        (Path(place) / artifacts.MANIFEST).write_text(sealed)
         found = artifacts.manifest(Path(place))
         assert found is None or artifacts.fresh(Path(place), {"a": 1}) is False
         assert found is None or all(".." not in name for name in found.files)
+
+
+def test_file_that_a_manifest_was_made_to_forget_is_noticed(built: Built) -> None:
+    """Found by the above: without a digest of its own, a manifest vouched for whatever it did not name."""
+    with copied(built) as (root, _):
+        path = root / "tiny/sb3/manifest.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "files": {}}))
+        (root / "tiny/sb3/policy.json").write_text("{}")
+        assert "sb3" in run(built.agent, root)
+        assert digests(root) == built.digests
 
 
 @pytest.mark.parametrize("way", ["file", "link", "pipe"])
