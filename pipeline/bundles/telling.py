@@ -28,7 +28,7 @@ sys.path.insert(0, "artifacts/{kind}")
 from numpy_policy import NumpyPolicy
 
 outputs = NumpyPolicy("artifacts/{kind}")({{{inputs}}})"""
-SNIPPETS = (("onnx", _ONNX), ("tflite", _LITERT), ("weights", _NUMPY))
+SNIPPETS = ((("onnx",), _ONNX), (("tflite", "tflite_whole"), _LITERT), (("weights",), _NUMPY))
 USES = {
     "onnx": "ONNX Runtime; takes observations, gives actions",
     "onnx_core": "ONNX Runtime; the network alone, the steps around it are in `policy.json`",
@@ -59,7 +59,7 @@ def readme(facts: Mapping[str, Any], contract: Mapping[str, Any]) -> str:
         f"# {name}: {contract['algorithm']}{acts}",
         "",
         "A trained Stable-Baselines3 policy, converted by Slipway. Each artifact below was held to what",
-        "`predict(deterministic=True)` answers, and passed; [report.md](report.md) has the figures.",
+        "`predict(deterministic=True)` answers, and has its mark: ✓ passed. [report.md](report.md) has the figures.",
         "",
         "| artifacts/… | runs in | |",
         "| --- | --- | --- |",
@@ -106,8 +106,8 @@ def _using(facts: Mapping[str, Any], contract: Mapping[str, Any]) -> list[str]:
              for one in takes}  # fmt: skip
     pairs = ", ".join(f'"{name}": {value}' for name, value in given.items())
     keywords = ", ".join(f"{name}={value}" for name, value in given.items())
-    for kind, snippet in SNIPPETS:
-        if kind in there:
+    for kinds, snippet in SNIPPETS:
+        for kind in [kind for kind in kinds if kind in there][:1]:
             text = snippet.format(kind=kind, inputs=pairs, keywords=keywords)
             found += ["```python", text, 'print(outputs["action"])', "```", ""]
     return [

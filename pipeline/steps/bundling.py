@@ -132,7 +132,8 @@ def select(agent: Agent, root: Path) -> Selection:
         if status:
             chosen.left_out.append({"kind": hop.kind, "status": status, "reason": reason})
             continue
-        found = {runtime: _verdict(home, hop, runtime) for runtime in hop.runtimes}
+        checked = [runtime for runtime in hop.runtimes if f"{hop.kind}:{runtime}:check" in chosen.steps]
+        found = {runtime: _verdict(home, hop, runtime) for runtime in checked}
         chosen.packed[hop.kind] = {runtime: verdict for runtime, verdict in found.items() if verdict}
     return chosen
 
