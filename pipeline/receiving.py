@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts, errors, rebuilding, scratch, toolchains
+from pipeline import artifacts, errors, rebuilding, scratch, told, toolchains
 from pipeline.bundles import golden, portable, refusals, signing, statement
 from pipeline.commands import Parser, about_files
 from pipeline.spec import Agent
@@ -49,7 +49,7 @@ def verify(arguments: list[str], agents: list[Agent], root: Path) -> bool:
     for file in asked.files:
         with tempfile.TemporaryDirectory(dir=scratch.folder()) as place:
             try:
-                _verify(Path(file), asked, agents, root, Path(place))
+                _verify(told.located(file), asked, agents, root, Path(place))
             except errors.SlipwayError as error:
                 print(f"✗ {error}")
                 good = False
@@ -81,7 +81,7 @@ def _signature(path: Path, signer: str) -> str:
     if not signer:
         return signing.glance(path)
     try:
-        return signing.check(path, Path(signer).expanduser())
+        return signing.check(path, told.located(signer))
     except errors.NotRun as absent:
         raise refusals.SignatureRefused(f"the signature cannot be checked: {absent.what}", file=path) from None
 
@@ -166,7 +166,7 @@ def _rebuild(path: Path, found: dict[str, Any], asked: argparse.Namespace, agent
     opened, name = Path(found["folder"]), found["name"]
     stated = json.loads((opened / statement.FILE).read_text(encoding="utf-8"))
     own = next((agent for agent in agents if agent.name == name), None)
-    given = [str(Path(value).expanduser().resolve()) if value else "" for value in (asked.agent, asked.vecnormalize)]
+    given = [str(told.located(value).resolve()) if value else "" for value in (asked.agent, asked.vecnormalize)]
     source = rebuilding.source_of(own, root, opened)
     if asked.agent:
         source = dataclasses.replace(source, zip=given[0], vecnormalize=given[1])

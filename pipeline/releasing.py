@@ -11,7 +11,7 @@ from pathlib import Path
 
 from doit.exceptions import TaskFailed
 
-from pipeline import artifacts, errors, toolchains
+from pipeline import artifacts, errors, told, toolchains
 from pipeline.bundles import refusals, signing
 from pipeline.commands import Parser, about_files
 from pipeline.spec import Agent
@@ -36,7 +36,7 @@ def for_bundles(agents: list[Agent], root: Path, arguments: list[str]) -> Iterat
     def build() -> None:
         if not built:
             built[:] = _building(arguments, names)
-            subprocess.run([sys.executable, "-m", "doit", *built], cwd=toolchains.ROOT)
+            subprocess.run([sys.executable, "-m", "pipeline", *built], cwd=toolchains.ROOT)
 
     yield {"basename": "bundle", "name": None, "meta": alone,
            "doc": "pack what passed of an agent, with all that vouches for it: ./doit bundle:NAME"}  # fmt: skip
@@ -120,7 +120,7 @@ def sign(arguments: list[str]) -> bool:
     asked = parser.parse_intermixed_args(arguments)
     for file in asked.files:
         try:
-            print(f"{signing.sign(Path(file), Path(asked.key).expanduser())} is written")
+            print(f"{signing.sign(told.located(file), told.located(asked.key))} is written")
         except errors.NotRun as absent:
             raise refusals.SigningFailed(absent.what, file=file, remedy="Install it, and sign again") from None
     return True

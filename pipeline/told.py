@@ -46,7 +46,7 @@ def parted(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
 
 def located(file: str) -> Path:
     """A file of the command line, which is relative to where ./doit was called; doit itself runs in the clone."""
-    return Path(os.environ.get("SLIPWAY_CALLED_FROM", ""), file)
+    return Path(os.environ.get("SLIPWAY_CALLED_FROM", ""), places.of_user(file))
 
 
 def settings() -> tuple[Path, Path]:
