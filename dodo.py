@@ -1,6 +1,5 @@
 """Slipway's tasks. ``./doit`` builds every agent of ``configs/``, ``./doit list`` shows the map of the chain."""
 
-import sys
 from collections.abc import Iterator
 
 from pipeline import commands, programs, receiving, releasing, tasks, told, warm
@@ -72,19 +71,11 @@ def task_new() -> Task:
     return commands.about_files("write the config of an archive that you have: ./doit new FILE [NAME]", act)
 
 
-def task_bundle() -> Iterator[Task]:
-    """Pack what passed."""
-    yield from releasing.for_bundles(AGENTS, ARTIFACTS, sys.argv[1:])
-
-
-def task_verify() -> Task:
-    """Check a bundle."""
-    return receiving.for_verifying(AGENTS, ARTIFACTS)
-
-
-def task_sign() -> Task:
-    """Sign a bundle."""
-    return releasing.for_signing()
+def task_bundles() -> Iterator[Task]:
+    """Pack what passed, check what others packed, sign."""
+    yield from releasing.for_bundles(AGENTS, ARTIFACTS)
+    yield {"basename": "verify", **receiving.for_verifying(AGENTS, ARTIFACTS)}
+    yield {"basename": "sign", **releasing.for_signing()}
 
 
 def task_train() -> Iterator[Task]:

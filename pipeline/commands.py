@@ -25,7 +25,7 @@ class Parser(argparse.ArgumentParser):
     """What a command takes, where it takes more than files: what is wrong with it is one line of ours."""
 
     def error(self, message: str) -> NoReturn:
-        raise errors.ConfigWrongValue(message, remedy=self.usage or "")
+        raise errors.CommandUnfit(message, remedy=self.usage or "")
 
 
 JSON: dict[str, type] = {"json": bool}

@@ -125,7 +125,7 @@ def rebuild(opened: Path, name: str, epoch: int, source: Source, scratch: Path) 
     call = [
         sys.executable,
         "-m",
-        "doit",
+        "pipeline",
         f"configs={configs}",
         f"artifacts={root}",
         f"memory={processes.MEMORY}",

@@ -178,11 +178,11 @@ def _rebuild(path: Path, found: dict[str, Any], asked: argparse.Namespace, agent
     (place / "again").mkdir()
     second = _opened(again, place / "again")
     restated = json.loads((Path(second["folder"]) / statement.FILE).read_text(encoding="utf-8"))
-    told = rebuilding.compared(found["files"], second["files"], stated, restated)
-    for line in told:
+    differing = rebuilding.compared(found["files"], second["files"], stated, restated)
+    for line in differing:
         print(f"✗ {line}")
-    if told:
-        what = f"{len(told)} of {len(found['files'])} files are not as they are built here"
+    if differing:
+        what = f"{len(differing)} of {len(found['files'])} files are not as they are built here"
         raise refusals.BundleDiffers(what, file=path, agent=name)
     same = artifacts.digest(again) == artifacts.digest(path)
     packed = "byte by byte" if same else "file by file; compressed otherwise, by another zstandard"

@@ -22,11 +22,9 @@ USAGE = "./doit sign FILE… --key KEY"
 LOST = ("failed", "not_built")
 
 
-def for_bundles(agents: list[Agent], root: Path, arguments: list[str]) -> Iterator[Task]:
+def for_bundles(agents: list[Agent], root: Path) -> Iterator[Task]:
     """One task an agent. Before the first, another ./doit builds what is missing of all that are asked for: doit itself
     would not reach a task that waits for steps of which one failed, and a bundle leaves that one out.
-
-    :param arguments: of the command line
     """
     names = [agent.name for agent in agents]
     alone = {"agent": "", "step": "", "alone": True}
@@ -35,7 +33,7 @@ def for_bundles(agents: list[Agent], root: Path, arguments: list[str]) -> Iterat
 
     def build() -> None:
         if not built:
-            built[:] = _building(arguments, names)
+            built[:] = _building(sys.argv[1:], names)
             subprocess.run([sys.executable, "-m", "pipeline", *built], cwd=toolchains.ROOT)
 
     yield {"basename": "bundle", "name": None, "meta": alone,
