@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from doit.exceptions import TaskError
 
-from pipeline import cache, config, errors, told, toolchains
+from pipeline import cache, config, errors, places, told, toolchains
 from pipeline.cluster import asking
 from pipeline.hops import KINDS
 from pipeline.reporter import Reporter
@@ -123,10 +123,9 @@ def for_nights(agents: list[Agent], configs: Path) -> Task:
     def act(pos: list[str], newest: bool, limit: str, keep: int, weeks: int, into: str) -> TaskError | None:
         from pipeline.nightly import command
 
-        where = f"folder={ROOT / Path(told.surveyed()).expanduser()}" if told.surveyed() else f"configs={configs}"
-        asked = command.Asked(
-            ROOT / Path(into).expanduser(), (where, *told.passed_on()), tuple(pos), limit, keep, weeks, newest
-        )
+        where = f"folder={ROOT / places.of_user(told.surveyed())}" if told.surveyed() else f"configs={configs}"
+        place = ROOT / places.of_user(into)
+        asked = command.Asked(place, (where, *told.passed_on()), tuple(pos), limit, keep, weeks, newest)
         try:
             Reporter.ended = command.run(asked, agents)
         except errors.SlipwayError as error:
