@@ -128,6 +128,8 @@ class Reporter:
     def add_failure(self, task: Any, fail_info: Any) -> None:
         if type(fail_info).__name__ == "UnmetDependency":
             self.blocked.add(task.name)
+            with self.counting:  # it was begun, where a toolchain was missing
+                self.ran -= self.started.pop(task.name, None) is not None
             self.screen.skip(task.name)
             return
         self.failed[task.name] = fail_info.get_msg() if fail_info.traceback else fail_info.message

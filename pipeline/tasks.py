@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from doit.exceptions import TaskError, TaskFailed
+from doit.exceptions import TaskError, TaskFailed, UnmetDependency
 
 from pipeline import config, errors, folder, places, steps, told, toolchains
 from pipeline.cluster import asking
@@ -27,6 +27,9 @@ _STEPLESS = ("toolchains", "cluster", "scheduler", "work", "inspect", "coral", "
              "cache", "test", "lint", "bench", "matrix", "properties", "catalogue", "fuzz", "bundle")  # fmt: skip
 _COMMANDS = (*_STEPLESS, "train")
 RESERVED = (*_COMMANDS, "bundles", "documented", "sb3", "observations", "calibration", "returns", *KINDS)
+
+
+_unmade: set[str] = set()  # toolchains that this run failed to make
 
 
 def guarded(act: Callable[[], None]) -> Callable[[], TaskFailed | TaskError | None]:
@@ -102,17 +105,25 @@ def _describe(agent: Agent) -> str:
 
 
 def _for_step(agent: Agent, step: Step) -> Task:
-    needs = [f"toolchains:{name}" for name in step.toolchains if not (name == "torch" and agent.python)]
+    needs = [name for name in step.toolchains if not (name == "torch" and agent.python)]
     reached = ["cluster"] if asking.CLUSTER else []
     before = [f"{agent.name}:{name}" for name in step.after] + [f"toolchains:{name}" for name in told.cache_needs()]
+    act = guarded(step.act)
+
+    def acted() -> TaskFailed | TaskError | None:
+        """doit goes on where what it calls a setup has failed."""
+        lost = _unmade & set(needs)
+        return UnmetDependency(f"the toolchain {min(lost)} was not made") if lost else act()
+
     return {
         "basename": agent.name,
         "name": step.name,
         "doc": step.says,
-        "actions": [guarded(step.act)],
+        "actions": [acted],
         "uptodate": [step.fresh],
-        "task_dep": before,
-        "setup": needs + reached,  # where there is nothing to do, or the cache has it, no toolchain is made
+        "task_dep": before + reached,
+        # Where there is nothing to do, or the cache has it, no toolchain is made.
+        "setup": [f"toolchains:{name}" for name in needs],
         "verbosity": 0,
         "clean": [(shutil.rmtree, [step.record.parent], {"ignore_errors": True})],
         "meta": {"agent": agent.name, "step": step.name},
@@ -166,6 +177,9 @@ def for_toolchains() -> Iterator[Task]:
                 making.make(name, log)
             except errors.NotRun as absent:
                 print(f"toolchain {name} is not made: {absent.what}")
+            except errors.SlipwayError:
+                _unmade.add(name)
+                raise
 
         def ready(name: str = name) -> bool:
             return toolchains.ready(name)

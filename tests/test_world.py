@@ -68,6 +68,18 @@ def test_half_deleted_toolchain_is_named_and_costs_only_its_branches(built: Buil
     assert digests(tmp_path / "made") == digests(built.artifacts)
 
 
+def test_toolchain_that_cannot_be_made_is_told_once(built: Built, home: Path, tmp_path: Path) -> None:
+    shutil.rmtree(home / toolchains.folder("device").name)
+    nothing = {"UV_OFFLINE": "1", "UV_CACHE_DIR": str(tmp_path / "uv")}
+    run = doit(configs=built.configs, artifacts=tmp_path / "made", SLIPWAY_TOOLCHAINS=str(home), **nothing)
+    assert run.code == 1
+    assert run.failed == {"toolchains:device"}
+    assert run.text.count("ToolchainBroken: ") == 1
+    assert "Traceback" not in run.text
+    assert f"{AGENT}:onnx:convert" in run.done
+    assert not [name for name in run.done if name.endswith((":run", ":check"))], "they wait for it"
+
+
 def test_toolchain_that_is_deleted_while_a_run_goes_on(built: Built, home: Path, tmp_path: Path) -> None:
     """It is made again, or the steps that need it say that it is broken; the next run has what it needs."""
     command = [ROOT / "doit", f"configs={built.configs}", f"artifacts={tmp_path / 'made'}"]

@@ -150,9 +150,15 @@ def ready(name: str) -> bool:
 
 
 def versions(name: str) -> dict[str, str]:
-    """Version by package, as found when the toolchain was proven."""
-    stamp: dict[str, dict[str, str]] = json.loads((folder(name) / STAMP).read_text(encoding="utf-8"))
-    return stamp["versions"]
+    """Version by package, as found when the toolchain was proven.
+
+    :raises errors.ToolchainBroken: it has been deleted since
+    """
+    try:
+        stamp: dict[str, dict[str, str]] = json.loads((folder(name) / STAMP).read_text(encoding="utf-8"))
+        return stamp["versions"]
+    except (OSError, ValueError, KeyError):
+        raise errors.ToolchainBroken(f"the toolchain {name} is no longer whole", file=folder(name)) from None
 
 
 def python(name: str) -> str:
