@@ -23,8 +23,8 @@ def code(*modules: str) -> str:
         name = path.relative_to(ROOT).as_posix()
         if name in found:
             continue
-        found[name] = path.read_bytes()
-        waiting += _used(path, found[name].decode("utf-8"))
+        found[name], used = _read(path)
+        waiting += used
     digest = hashlib.sha256()
     for name in sorted(found):
         digest.update(f"{name}\0".encode() + found[name] + b"\0")
@@ -54,6 +54,13 @@ def sources(folder: Path) -> str:
 def _path(module: str) -> Path | None:
     base = ROOT.joinpath(*module.split("."))
     return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), None)
+
+
+@functools.cache
+def _read(path: Path) -> tuple[bytes, tuple[Path, ...]]:
+    """What is in a module, and what it uses: most are met from many others."""
+    content = path.read_bytes()
+    return content, tuple(_used(path, content.decode("utf-8")))
 
 
 def _used(path: Path, text: str) -> list[Path]:
