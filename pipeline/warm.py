@@ -214,18 +214,11 @@ def stop_all() -> None:
 
 
 def stop_on_signals() -> None:
-    """Ctrl-C and a cancelled CI job end a run at once and in one line; what had finished is kept."""
+    """Ctrl-C and a cancelled CI job end a run at once, in one line (:mod:`pipeline.__main__`)."""
 
     def interrupt(signum: int, frame: Any) -> None:
         stop_all()
         raise KeyboardInterrupt
 
-    def say(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
-        if issubclass(kind, KeyboardInterrupt):
-            print("interrupted; what had finished is kept", file=sys.__stderr__)  # doit exchanges sys.stderr
-        else:
-            sys.__excepthook__(kind, error, traceback)
-
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
-    sys.excepthook = say

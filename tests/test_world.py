@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -114,3 +116,13 @@ def test_times_in_the_future_change_nothing(built: Built, tmp_path: Path) -> Non
     run = doit(configs=tmp_path / "configs", artifacts=tmp_path / "made")
     assert run.done == {f"{AGENT}:tflite:{step}" for step in ("convert", "litert:run", "litert:check")}
     assert digests(tmp_path / "made") == digests(built.artifacts)
+
+
+def test_interrupt_is_one_line_from_the_first_import_on(tmp_path: Path) -> None:
+    """Whatever is being imported: here that is the first thing, which interrupts."""
+    (tmp_path / "pipeline").mkdir()
+    shutil.copy(ROOT / "pipeline" / "__main__.py", tmp_path / "pipeline")
+    (tmp_path / "pipeline" / "calling.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    done = subprocess.run([sys.executable, "-m", "pipeline"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (-signal.SIGINT, "")
+    assert done.stderr == "interrupted; what had finished is kept\n"
