@@ -1,27 +1,34 @@
-"""A folder for what a run needs for a moment, and for what libraries leave behind; gone with the run, or with the next.
+"""A folder for what a run needs for a moment, and what libraries leave behind; gone with the run, or with the next.
 
 It is in the system's place for temporary files, because the path of a socket must be short. Libraries clean up when
-their process exits, which a fork does not do (TensorFlow's autograph leaves a file for each function).
+their process exits, which a fork does not do (TensorFlow's autograph leaves a file for each function). Its owner holds a
+lock in it: that is free again when the owner was killed, whoever has its process number by then.
 """
 
 from __future__ import annotations
 
 import atexit
-import contextlib
+import fcntl
 import functools
-import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import IO
 
 PREFIX = "slipway-"
+LOCK = "held"
+
+_held: list[IO[str]] = []
 
 
 @functools.cache
 def folder() -> Path:
     """This process's; made at the first call."""
     clear_abandoned()
-    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+    made = Path(tempfile.mkdtemp(prefix=f".{PREFIX}"))
+    _held.append((made / LOCK).open("w", encoding="utf-8"))
+    fcntl.flock(_held[-1], fcntl.LOCK_EX)
+    return made.rename(made.with_name(made.name.removeprefix(".")))
 
 
 @atexit.register
@@ -33,16 +40,10 @@ def clear() -> None:
 
 def clear_abandoned() -> None:
     """Remove those of processes that were killed."""
-    for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
-        pid = left.name.removeprefix(PREFIX).partition("-")[0]
-        with contextlib.suppress(PermissionError):  # it lives, and is another user's
-            if pid.isdigit() and not _lives(int(pid)):
+    for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        try:
+            with (left / LOCK).open(encoding="utf-8") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(left, ignore_errors=True)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+        except OSError:  # its owner lives, or it is none of these
+            continue

@@ -57,9 +57,9 @@ def test_integers_keep_the_return_in_closed_loop(shipped_agents: Built, agent: s
     assert closed["low"] <= closed["kept"] <= closed["high"]
     assert closed["kept"] >= 0.98
     assert found["acted_as"] == "tflite_int8 in litert"
-    micro = verdict(shipped_agents, agent, "micro", "micro")["figures"]
-    assert micro["acted_as"] == "tflite_quantized in tflite_micro", "it answers equally"
-    assert "acted_as" not in verdict(shipped_agents, agent, "tflite_quantized", "tflite_micro")["figures"]
+    for kind, runtime in (("tflite_quantized", "tflite_micro"), ("micro", "micro")):
+        others = verdict(shipped_agents, agent, kind, runtime)["figures"]
+        assert others["acted_as"] == "tflite_int8 in litert", "it answers within two steps of its grid"
     assert verdict(shipped_agents, agent, "tflite_whole", "litert")["figures"]["closed_loop"]["kept"] >= 0.98
     assert closed["source"] > closed["random"] + 50, "the shipped agent should be worth keeping"
 

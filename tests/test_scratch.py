@@ -35,9 +35,21 @@ def test_folder_is_gone_when_its_process_exits(tmp_path: Path) -> None:
 def test_folder_of_a_killed_process_is_gone_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = make(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     assert made.is_dir()
-    living = tmp_path / f"slipway-{os.getpid()}-living"
-    for other in (living, tmp_path / "slipway-notes-of-mine", tmp_path / "other"):
-        other.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    scratch.clear_abandoned()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", living.name, "slipway-notes-of-mine"]
+    notes = tmp_path / "slipway-notes-of-mine"
+    notes.mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-c", MAKES + "input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(scratch.__file__).parents[1],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    ) as living:
+        assert living.stdout is not None
+        place = Path(living.stdout.readline().strip())
+        assert not made.exists()
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        scratch.clear_abandoned()
+        assert sorted(tmp_path.iterdir()) == sorted([notes, place]), "one that lives keeps its own"
+        living.communicate("\n")
+    assert list(tmp_path.iterdir()) == [notes]
