@@ -1,8 +1,8 @@
 """A folder for what a run needs for a moment, and what libraries leave behind; gone with the run, or with the next.
 
 It is in the system's place for temporary files, because the path of a socket must be short. Libraries clean up when
-their process exits, which a fork does not do (TensorFlow's autograph leaves a file for each function). Its owner holds a
-lock in it: that is free again when the owner was killed, whoever has its process number by then.
+their process exits, which a fork does not do (TensorFlow's autograph leaves a file for each function). Its owner holds
+a lock in it: that is free again when the owner was killed, whoever has its process number by then.
 """
 
 from __future__ import annotations

@@ -228,9 +228,7 @@ def attainable(name: str) -> bool:
 
 def absence(name: str) -> str:
     """Why a toolchain that is not ready cannot be."""
-    if name == "libtorch" and compiler() is None:
-        return "no C++ compiler found (c++, g++, clang++)"
-    return f"the toolchain {name} has not been made"
+    return {"libtorch": "no C++ compiler found (c++, g++, clang++)"}[name]
 
 
 def compiler() -> str | None:
