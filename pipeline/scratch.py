@@ -35,7 +35,7 @@ def folder() -> Path:
 def clear() -> None:
     """Remove it, if it was made: when the process exits, after its warm processes have ended (as they import this)."""
     if folder.cache_info().currsize:
-        shutil.rmtree(folder(), ignore_errors=True)
+        _remove(folder())
 
 
 def clear_abandoned() -> None:
@@ -44,6 +44,17 @@ def clear_abandoned() -> None:
         try:
             with (left / LOCK).open(encoding="utf-8") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(left, ignore_errors=True)
+                _remove(left)
         except OSError:  # its owner lives, or it is none of these
             continue
+
+
+def _remove(place: Path) -> None:
+    """The lock goes last: a job that was killed may not be dead yet and write one more file, and the folder stays."""
+    for path in place.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != LOCK:
+            path.unlink(missing_ok=True)
+    if [path.name for path in place.iterdir()] == [LOCK]:
+        shutil.rmtree(place, ignore_errors=True)

@@ -53,3 +53,15 @@ def test_folder_of_a_killed_process_is_gone_with_the_next(tmp_path: Path, monkey
         assert sorted(tmp_path.iterdir()) == sorted([notes, place]), "one that lives keeps its own"
         living.communicate("\n")
     assert list(tmp_path.iterdir()) == [notes]
+
+
+def test_folder_that_cannot_be_removed_whole_keeps_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the next run knows it: what is written while it is removed stays at first."""
+    made = make(tmp_path, "import os, signal; (scratch.folder() / 'job').mkdir(); os.kill(os.getpid(), signal.SIGKILL)")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.rmtree", lambda path, ignore_errors: None)
+        scratch.clear_abandoned()
+    assert sorted(path.name for path in made.iterdir()) == ["held", "job"]
+    scratch.clear_abandoned()
+    assert not made.exists()
