@@ -8,6 +8,7 @@ a lock in it: that is free again when the owner was killed, whoever has its proc
 from __future__ import annotations
 
 import atexit
+import contextlib
 import fcntl
 import functools
 import shutil
@@ -35,7 +36,8 @@ def folder() -> Path:
 def clear() -> None:
     """Remove it, if it was made: when the process exits, after its warm processes have ended (as they import this)."""
     if folder.cache_info().currsize:
-        _remove(folder())
+        with contextlib.suppress(OSError):
+            _remove(folder())
 
 
 def clear_abandoned() -> None:
