@@ -13,6 +13,7 @@ import fcntl
 import functools
 import shutil
 import tempfile
+import threading
 from pathlib import Path
 from typing import IO
 
@@ -20,11 +21,17 @@ PREFIX = "slipway-"
 LOCK = "held"
 
 _held: list[IO[str]] = []
+_making = threading.Lock()
+
+
+def folder() -> Path:
+    """This process's; made at the first call, of whichever thread."""
+    with _making:
+        return _made()
 
 
 @functools.cache
-def folder() -> Path:
-    """This process's; made at the first call."""
+def _made() -> Path:
     clear_abandoned()
     made = Path(tempfile.mkdtemp(prefix=f".{PREFIX}"))
     _held.append((made / LOCK).open("w", encoding="utf-8"))
@@ -35,9 +42,9 @@ def folder() -> Path:
 @atexit.register
 def clear() -> None:
     """Remove it, if it was made: when the process exits, after its warm processes have ended (as they import this)."""
-    if folder.cache_info().currsize:
+    if _made.cache_info().currsize:
         with contextlib.suppress(OSError):
-            _remove(folder())
+            _remove(_made())
 
 
 def clear_abandoned() -> None:

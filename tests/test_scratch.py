@@ -32,6 +32,17 @@ def test_folder_is_gone_when_its_process_exits(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_threads_that_ask_at_once_get_one_folder(tmp_path: Path) -> None:
+    asks = "import threading; "
+    asks += "many = [threading.Thread(target=scratch.folder) for _ in range(20)]; "
+    asks += "[one.start() for one in many]; [one.join() for one in many]"
+    program = "from pipeline import scratch; " + asks
+    command = [sys.executable, "-c", program]
+    where = Path(scratch.__file__).parents[1]
+    subprocess.run(command, check=True, cwd=where, env={**os.environ, "TMPDIR": str(tmp_path)})
+    assert not list(tmp_path.iterdir())
+
+
 def test_folder_of_a_killed_process_is_gone_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = make(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     assert made.is_dir()
