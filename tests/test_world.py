@@ -122,7 +122,10 @@ def test_interrupt_is_one_line_from_the_first_import_on(tmp_path: Path) -> None:
     """Whatever is being imported: here that is the first thing, which interrupts."""
     (tmp_path / "pipeline").mkdir()
     shutil.copy(ROOT / "pipeline" / "__main__.py", tmp_path / "pipeline")
-    (tmp_path / "pipeline" / "calling.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    (tmp_path / "pipeline" / "__init__.py").touch()
+    heard = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # which a process in the background does not
+    program = f"import os, signal; {heard}; os.kill(os.getpid(), signal.SIGINT)"
+    (tmp_path / "pipeline" / "calling.py").write_text(program)
     done = subprocess.run([sys.executable, "-m", "pipeline"], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (-signal.SIGINT, "")
     assert done.stderr == "interrupted; what had finished is kept\n"
