@@ -38,9 +38,14 @@ def digest(path: Path) -> str:
         raise OSError(errno.EINVAL, "it is no file", str(path))
     key = (str(path), held.st_ino, held.st_size, held.st_mtime_ns, held.st_ctime_ns)
     if key not in _digests:
-        with path.open("rb") as file:
-            _digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
+        _digests[key] = read_digest(path)
     return _digests[key]
+
+
+def read_digest(path: Path) -> str:
+    """sha256 of a file, read now."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digests(folder: Path, below: tuple[str, ...] = ()) -> dict[str, str]:

@@ -20,8 +20,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline import artifacts, toolchains
 from pipeline import contract as contracts
-from pipeline import toolchains
 from pipeline.bundles import archive, bill, locks, portable, refusals, statement, telling
 from pipeline.bundles.archive import Content
 
@@ -80,10 +80,7 @@ def _members(home: Path, facts: dict[str, Any]) -> Iterator[tuple[str, Content]]
 
 
 def _digest(content: Content) -> str:
-    if isinstance(content, Path):
-        with content.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    return hashlib.sha256(content).hexdigest()
+    return artifacts.read_digest(content) if isinstance(content, Path) else hashlib.sha256(content).hexdigest()
 
 
 def listed(text: str) -> dict[str, str]:

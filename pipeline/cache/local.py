@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipeline.artifacts import Manifest
+from pipeline.artifacts import Manifest, read_digest
 
 CHUNK = 1 << 20
 RECENT = 3600.0  # seconds: an entry's last use is known to that, and a blob younger than that may belong to a run
@@ -176,7 +176,7 @@ class Local:
     def check(self) -> tuple[int, int]:
         """Hold every file to its digest: how many were dropped, entries and blobs."""
         entries = [path for path, _, _ in self._listed("entries") if self.find(path.name) is None]
-        blobs = [path for path, _, _ in self._listed("blobs") if _digest(path) != path.name]
+        blobs = [path for path, _, _ in self._listed("blobs") if read_digest(path) != path.name]
         for path in blobs:
             self._drop(path)
         return len(entries), len(blobs)
@@ -220,11 +220,6 @@ class Local:
         except (OSError, ValueError):
             found = None
         return set(found[1].files.values()) if found else set()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _copied(source: Path, target: Path, digest: str) -> bool:

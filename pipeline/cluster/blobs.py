@@ -7,7 +7,6 @@ the digest of each file by relative path.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shutil
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
@@ -109,8 +108,7 @@ def _arrived(url: str, digest: str, path: Path) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not got(url, _name(digest), path):
         return False
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == digest
+    return artifacts.read_digest(path) == digest
 
 
 def got(url: str, name: str, path: Path) -> bool:

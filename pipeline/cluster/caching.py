@@ -10,7 +10,6 @@ to its place.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 import threading
@@ -18,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from pipeline.artifacts import read_digest
 from pipeline.cache import local
 from pipeline.cluster import blobs
 
@@ -53,9 +53,8 @@ class Served:
                 return True
             if not blobs.got(self.url, name, beside):
                 return False
-            with beside.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() == digest:
-                    return True
+            if read_digest(beside) == digest:
+                return True
             beside.unlink()
         blobs.remove(self.url, [name])
         return False
